@@ -85,12 +85,17 @@ export function openFallback(kind, target, session) {
 
   async function catchUpBegun() {
     try {
-      if (begun.size > 0) await catchUp(fitting(begun));
+      if (hasSome()) await catchUp(fitting(begun));
     } catch (error) {
       if (!isRefusal(error)) throw error;
       await sift(error);
       await catchUp(fitting(begun));
     }
+  }
+
+  // Without any channel there is no request, unless the server gives one of the page's user.
+  function hasSome() {
+    return begun.size > 0 || session.own;
   }
 
   // A request names all channels for which its URL has room.
@@ -170,9 +175,9 @@ export function openFallback(kind, target, session) {
   }
 
   async function follow() {
-    if (begun.size > 0 && kind === 'stream') return stream();
+    if (hasSome() && kind === 'stream') return stream();
     session.opened();
-    if (begun.size === 0) return pause(); // the page has no channel yet, so there is nothing to ask for
+    if (!hasSome()) return pause(); // the page has no channel yet, so there is nothing to ask for
     for (;;) {
       const asked = performance.now();
       const before = session.position;
@@ -264,7 +269,7 @@ export function openFallback(kind, target, session) {
     for (const channel of channels) address.searchParams.append('channel', channel);
     for (const [name, value] of Object.entries(parameters)) address.searchParams.set(name, value);
     // A channel that has not begun begins now.
-    if (session.position && begun.size > 0) address.searchParams.set('since', session.position);
+    if (session.position && hasSome()) address.searchParams.set('since', session.position);
     else if (session.last && !session.position) address.searchParams.set('last', session.last);
     const response = await fetch(address, { signal: request.signal, cache: 'no-store', credentials: 'include' });
     if (!response.ok) throw await refusal(response);

@@ -53,6 +53,9 @@ export interface Options {
   since?: string | null;
   /** How many of the newest messages of each channel come first, if there is no position. */
   last?: number;
+  /** The server has a channel for each user (option `user_channel`): over streams and polls it is asked for also while
+   * there are no `channels`. Over a WebSocket it comes by itself. */
+  user?: boolean;
   /** The transports, in the order in which they are tried. */
   transports?: Transport[];
   onmessage?(message: Message): void;

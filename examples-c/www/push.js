@@ -28,6 +28,7 @@ const TRIES = 2; // of a transport that was never open; then another one is trie
 const MORE_TRIES = 5; // of a transport that was open: then more likely the server is away
 const AGAIN = 300_000; // then a transport that did not work is tried again; the time doubles each time, up to
 const LATEST = 3_600_000;
+const OWN = 'user:'; // the channel of the page's user: the server gives it by itself, and no request may name it
 
 // After these codes coming back changes nothing: done, a defect of the client, not allowed. The service's own codes are
 // 3000 to 3999. A code below 1000 is an HTTP status.
@@ -37,7 +38,7 @@ function isFinal(code) {
 }
 
 export function connect(url, options = {}) {
-  const { channels = [], since = null, last, token, transports = ['ws', 'stream', 'poll'] } = options;
+  const { channels = [], since = null, last, token, user = false, transports = ['ws', 'stream', 'poll'] } = options;
   if (!transports.length || !transports.every((kind) => ['ws', 'stream', 'poll'].includes(kind))) {
     throw new TypeError('transports must be some of ws, stream and poll');
   }
@@ -47,6 +48,7 @@ export function connect(url, options = {}) {
   const left = new Set(); // the channels that the page has unsubscribed from
   const given = new Set(); // those that the host gives; beside them the server may ignore the channels of the URL
   let position = since;
+  let own = user; // whether the server gives a channel of the page's user beside these
   let whole = since; // the position that counts for all channels, while some are behind
   let link = null; // to the server, open or opening; null: there is none until the next attempt
   let using = null; // the transport by which it is open
@@ -75,6 +77,7 @@ export function connect(url, options = {}) {
     opened, lost, refused, welcome, hasEnded, allEnded,
     get position() { return position; },
     set position(reached) { position = reached; },
+    get own() { return own; },
     received(message, isLate = false) {
       const { type, id, channel } = message;
       if (isLate) {
@@ -259,15 +262,15 @@ export function connect(url, options = {}) {
   function channelEnded(message) {
     const { channel } = message;
     leave(channel);
-    if (wanted.size === 0) begun.add(channel);
+    if (wanted.size === 0 && !own) begun.add(channel);
     tell('onend', message);
     if (wanted.has(channel)) begun.add(channel); // the page waits for it to begin anew, and `position` covers it
     link?.change();
   }
 
-  // Whether all channels that are known have ended.
+  // Whether all channels that are known have ended. The channel of a user never does.
   function hasEnded() {
-    return wanted.size === 0 && begun.size > 0;
+    return wanted.size === 0 && begun.size > 0 && !own;
   }
 
   // The server has said so: there is nothing to come back for.
@@ -295,6 +298,10 @@ export function connect(url, options = {}) {
   function welcome(channel) {
     if (wanted.has(channel)) return true;
     if (left.has(channel)) return false;
+    if (channel.startsWith(OWN)) {
+      own = true;
+      return true;
+    }
     want(channel);
     begun.add(channel);
     return true;
@@ -535,8 +542,9 @@ function openSocket(kind, target, session) {
 
   // What comes of a channel that the host gives says nothing about those of the URL.
   function gives(channel) {
-    given.add(channel);
     for (const other of awaited) if (!behind.has(other)) behind.set(other, start);
+    if (channel.startsWith(OWN) && !session.wanted.has(channel)) return;
+    given.add(channel);
     joined.add(channel);
   }
 

@@ -19,9 +19,9 @@ export async function start(...options) {
   return host;
 }
 
-export async function startWithTokens() {
+export async function startWithTokens(...more) {
   const { port, options } = await listenerWithTokens();
-  const host = await start(...options);
+  const host = await start(...options, ...more);
   host.box.upstream = port;
   return host;
 }
