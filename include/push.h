@@ -921,13 +921,15 @@ push_status push_revoke_channel(push_server *server,
 /* Gives one connection another grant in place of its own, for example because a session was
    prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
    grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
-   With the option `user_channel` it gets the channel of the new grant's user.  `grant` is copied.
+   With the option `user_channel` it is closed with 1001 if it has another user now.  `grant` is copied.
 
    PUSH_ERR_NOT_FOUND: the connection is gone.
 
    # Safety
    `grant` can be read, with all it points to. */
-push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
+push_status push_renew(push_server *server,
+                       push_connection connection,
+                       const push_grant *grant);
 
 /* Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
    with push_adopt.  `grant` is copied; NULL is PUSH_ERR_INVALID.

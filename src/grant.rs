@@ -247,6 +247,11 @@ impl Grant {
         }
     }
 
+    /// Whether the client may publish to a channel. Nobody gets the right to publish to the channel of a user.
+    pub(crate) fn gives_publish(&self, channel: &str, users_have_channels: bool) -> bool {
+        self.allows_publish(channel) && !(users_have_channels && user_of(channel).is_some())
+    }
+
     /// Refuses a grant that names the channels of users, for a hub whose option `user_channel` is on.
     pub(crate) fn check_names(&self) -> Result<(), Error> {
         match self.subscribe.of_users().or_else(|| self.publish.of_users()) {

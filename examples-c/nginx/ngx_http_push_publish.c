@@ -1,5 +1,5 @@
-/* push_publish: the request's body goes to a channel. push_publish_user: to a user. push_begin and push_end: its stream begins or ends. The answer is
- * that of the control API: {"id":"EPOCH-NUMBER"}. */
+/* push_publish: the request's body goes to a channel. push_publish_user: to a user. push_begin and push_end: its
+ * stream begins or ends. The answer is that of the control API: {"id":"EPOCH-NUMBER"}. */
 #include "ngx_http_push.h"
 
 typedef struct {

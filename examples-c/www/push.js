@@ -250,6 +250,7 @@ export function connect(url, options = {}) {
 
   // The server does not give a channel, or has taken it away.
   function refused(channel, error) {
+    if (channel.startsWith(OWN)) own = false;
     wanted.delete(channel);
     behind.delete(channel);
     if (begun.delete(channel) && !using) soon = true; // perhaps WebSockets failed because of this channel
@@ -261,6 +262,7 @@ export function connect(url, options = {}) {
   // said that there are no others.
   function channelEnded(message) {
     const { channel } = message;
+    if (channel.startsWith(OWN)) own = user; // a user's channel never ends: the host has given this one
     leave(channel);
     if (wanted.size === 0 && !own) begun.add(channel);
     tell('onend', message);

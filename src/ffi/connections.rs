@@ -293,7 +293,7 @@ pub unsafe extern "C" fn push_revoke_channel(
 /// Gives one connection another grant in place of its own, for example because a session was
 /// prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
 /// grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
-/// With the option `user_channel` it gets the channel of the new grant's user.  `grant` is copied.
+/// With the option `user_channel` it is closed with 1001 if it has another user now.  `grant` is copied.
 ///
 /// PUSH_ERR_NOT_FOUND: the connection is gone.
 ///

@@ -165,7 +165,8 @@ impl Attached {
 
     /// True if the hub has said that its users have channels of their own.
     pub(crate) fn users_have_channels(&self) -> bool {
-        self.link.limits.user_channel.load(Ordering::Relaxed) == ON
+        // Without a hub nobody knows what the next one says. It checks the grant again.
+        self.link.limits.user_channel.load(Ordering::Relaxed) == ON && self.link.queue().is_attached()
     }
 
     fn check(&self, publication: &Publication<'_>, broadcast: bool) -> Result<(), Error> {

@@ -143,7 +143,11 @@ impl HubSide {
                 self.note_failed_for(Client::numbered(connection), id, "closing a connection", closed);
             }
             FromHost::Allow { request, grant } => {
-                let allowed = checked(&api, &grant).and_then(|()| api.allow(request, grant.of_host(host)));
+                let allowed = match checked(&api, &grant) {
+                    Ok(()) => api.allow(request, grant.of_host(host)),
+                    // The client need not wait for nothing.
+                    wrong => api.deny(request, 403, "the host's grant is not valid").and(wrong),
+                };
                 self.note_failed(id, "letting a client in", allowed);
             }
             FromHost::Deny { request, status, reason } => {
@@ -172,7 +176,11 @@ impl HubSide {
                 );
             }
             FromHost::Renew { connection, grant } => {
-                let renewed = checked(&api, &grant).and_then(|()| api.renew(connection, grant));
+                let renewed = match checked(&api, &grant) {
+                    Ok(()) => api.renew(connection, grant),
+                    // It must not go on with the rights that the host wanted to replace.
+                    wrong => api.close(connection, 4403, "the host's grant is not valid").and(wrong),
+                };
                 self.note_failed_for(Client::numbered(connection), id, "renewing a grant", renewed);
             }
             FromHost::Credit { events } => {

@@ -6,7 +6,7 @@ use crate::dialect::push::requests::{self, ClientPublication, ClientRequest, Ref
 use crate::error::Kind;
 use crate::events::EventKind;
 use crate::framing::{message, ws_frames};
-use crate::hub::{self, check_channel, Cut, Join, OnSettled, Outgoing, Placing, Publication, Request, Start};
+use crate::hub::{self, check_channel, user_of, Cut, Join, OnSettled, Outgoing, Placing, Publication, Request, Start};
 use crate::metrics::Reason;
 use crate::shard::connection::conn::Flags;
 use crate::shard::turn::command::Command;
@@ -70,19 +70,6 @@ impl Shard {
             let message = format!("more than {max} channels (option max_channels)");
             return Err(Refused::new("channels", message));
         }
-        let joined = self.join_live(index, channel, start)?;
-        // This comes after the replay: a client that stores the position has everything before it.
-        Ok(joined.map(|position| replies::subscribed(channel, &self.encoder.epoch().position(position))))
-    }
-
-    /// Subscribes a live connection to one more channel, and sends what it missed there. Returns the position up to which
-    /// it has everything then. `Ok(None)`: the connection has ended meanwhile, or is not live any more.
-    pub(in crate::shard) fn join_live(
-        &mut self,
-        index: u32,
-        channel: &str,
-        start: Start<'_>,
-    ) -> Result<Option<u64>, Refused> {
         let shared = self.context.clone();
         let request = Request {
             shard: self.handle.number,
@@ -130,7 +117,8 @@ impl Shard {
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
-        Ok(Some(joined))
+        // This comes after the replay: a client that stores the position has everything before it.
+        Ok(Some(replies::subscribed(channel, &self.encoder.epoch().position(joined))))
     }
 
     fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Answer {
@@ -146,8 +134,8 @@ impl Shard {
         let (channel, base64) = (&*asked.channel, asked.base64);
         let (event, key) = (asked.event.as_deref(), asked.key.as_deref());
         let allowed = match &self.conns[index as usize].grant {
-            Some(grant) => grant.allows_publish(channel),
-            None => self.config().client_publish,
+            Some(grant) => grant.gives_publish(channel, self.config.user_channel),
+            None => self.config().client_publish && !(self.config.user_channel && user_of(channel).is_some()),
         };
         if !allowed {
             return Err(Refused::new("publish", "not allowed"));

@@ -71,11 +71,9 @@ impl Shard {
         // The host that gets the connection's events stays the same.
         let host = host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
-        let token = self.token(index);
+        let user = conn.grant.as_ref().and_then(|grant| grant.user()).cloned();
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
-        // First it gets the channel of the new user: a connection without any channel ends.
-        self.follow_user(index);
-        if self.find(token).is_none() {
+        if self.close_if_user_changed(index, user.as_deref()) {
             return;
         }
         self.lose_channels(index, "not in the new grant");

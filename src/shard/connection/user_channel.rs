@@ -2,13 +2,11 @@
 //! of the connection's request, so everything else treats it as any other. No client names such channels: the names in a
 //! URL are checked as it is read (`http/query.rs`), those of requests on a live connection here.
 
-use crate::dialect::push::replies;
 use crate::dialect::push::requests::{ClientRequest, Refused};
 use crate::framing::close::Close;
-use crate::framing::ws_frames;
 use crate::http::request::Subscribe;
-use crate::hub::{channel_of_user, user_of, Start, OF_THE_LIBRARY};
-use crate::shard::connection::conn::{Flags, Phase};
+use crate::hub::{channel_of_user, user_of, OF_THE_LIBRARY};
+use crate::shard::connection::conn::Phase;
 use crate::shard::Shard;
 use std::borrow::Cow;
 
@@ -17,8 +15,8 @@ impl Shard {
     pub(in crate::shard) fn add_user_channel(&self, index: u32, subscribe: &mut Subscribe<'_>) {
         let Some(name) = self.user_channel(index) else { return };
         let grant = self.conns[index as usize].grant.as_ref();
-        // If it was revoked and there is no other, the client is told that it may not have it.
-        if subscribe.channels.is_empty() || grant.is_some_and(|grant| grant.gives(&name, true)) {
+        // If it was revoked and the request needs a channel, the client is told that it may not have this one.
+        if subscribe.check_channels().is_err() || grant.is_some_and(|grant| grant.gives(&name, true)) {
             subscribe.channels.push(Cow::Owned(name));
         }
     }
@@ -30,6 +28,11 @@ impl Shard {
             return None;
         }
         channel_of_user(self.conns[index as usize].grant.as_ref()?.user()?).ok()
+    }
+
+    /// Whether a request has the channel of its user.
+    pub(in crate::shard) fn has_user_channel(&self, subscribe: &Subscribe<'_>) -> bool {
+        self.config.user_channel && subscribe.channels.iter().any(|name| user_of(name).is_some())
     }
 
     /// How many channels of a live connection the library has given to it: one or none.
@@ -49,36 +52,22 @@ impl Shard {
         Err(Refused::new(code, OF_THE_LIBRARY))
     }
 
-    /// A connection has another grant: it gets the channel of the user that the grant names, if it does not have it yet.
-    pub(in crate::shard) fn follow_user(&mut self, index: u32) {
-        let Some(name) = self.user_channel(index) else { return };
-        let conn = &mut self.conns[index as usize];
-        let gives = conn.grant.as_ref().is_some_and(|grant| grant.gives(&name, true));
-        // The next request of a connection that is not open names its channels anew.
-        if !gives || !matches!(conn.phase, Phase::Open(_)) {
-            return;
+    /// Closes an open connection that has another user than this one before, so that its client comes back. What was
+    /// published to either user before the change is not told apart from what came after it on a connection that goes on.
+    /// True: it is closed.
+    pub(in crate::shard) fn close_if_user_changed(&mut self, index: u32, before: Option<&str>) -> bool {
+        let Some(conn) = self.conns.get(index as usize) else { return true };
+        let is_open = matches!(conn.phase, Phase::Open(_));
+        if !self.config.user_channel || !is_open || self.user_of_connection(index) == before {
+            return false;
         }
-        if let Some(catch_up) = conn.outbox.as_mut().and_then(|outbox| outbox.catch_up.as_mut()) {
-            if catch_up.names.iter().all(|known| **known != *name) {
-                catch_up.names.push(name.into());
-            }
-            return;
-        }
-        let tells = conn.format.takes_requests();
-        if !conn.is(Flags::LIVE) || self.given_channels(index) > 0 {
-            return;
-        }
-        match self.join_live(index, &name, Start::New) {
-            Ok(Some(position)) if tells => {
-                let position = self.encoder.epoch().position(position);
-                self.transmit_bytes(index, ws_frames::text(&replies::subscribed(&name, &position)));
-            }
-            Ok(_) => {}
-            // The log has broken a moment ago. The client comes back, and has the channel then.
-            Err(_) => {
-                let close = Close::going_away(self.advised_delay());
-                self.close(index, close);
-            }
-        }
+        let reason = "the connection has another user now".into();
+        let close = Close { reason, ..Close::going_away(self.advised_delay()) };
+        self.close(index, close);
+        true
+    }
+
+    fn user_of_connection(&self, index: u32) -> Option<&str> {
+        self.conns.get(index as usize)?.grant.as_ref()?.user().map(|user| &**user)
     }
 }

@@ -75,7 +75,10 @@ impl Shard {
             return conn.is(Flags::LIVE) && ends_with_channels(conn);
         }
         let served = conn.joined.max(self.delivery.delivered);
-        conn.is(Flags::LIVE) && ends_with_channels(conn) && self.subscriptions.channels.all_ended(conn, served)
+        conn.is(Flags::LIVE)
+            && ends_with_channels(conn)
+            && self.subscriptions.channels.all_ended(conn, served)
+            && self.given_channels(index) == 0
     }
 
     /// Answers an EventSource that must not come back, since there is nothing for it. The replay of its request was just
@@ -86,7 +89,8 @@ impl Shard {
         if subscribe.transport != Transport::Sse || subscribe.since.is_none() || !is_complete {
             return false;
         }
-        if !replay.is_the_end() {
+        // The channel of a user does not end, whatever an earlier hub of the log has written.
+        if !replay.is_the_end() || self.has_user_channel(subscribe) {
             return false;
         }
         let answer = response::ended(&self.encoder.epoch().position(replay.position), cors);
