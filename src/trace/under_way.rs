@@ -2,15 +2,18 @@
 
 use super::span::Span;
 use crate::sys::clock;
-use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// After this time a shard will not hand a message on any more: it has ended, or has lost the message in a panic.
 const PATIENCE_US: u64 = 60_000_000;
+/// How many spans end under one lock. Publishers need the lock, so it is held for some microseconds only.
+const AT_ONCE: usize = if cfg!(test) { 3 } else { 64 };
 
 /// Names the span of a message, for a shard. Most messages have none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ticket(u32);
 
 impl Ticket {
@@ -27,7 +30,8 @@ pub(super) struct UnderWay(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     last: u32,
-    spans: FxHashMap<Ticket, Waiting>,
+    /// By number, so that nobody has to look through all for the oldest.
+    spans: BTreeMap<Ticket, Waiting>,
 }
 
 struct Waiting {
@@ -35,6 +39,19 @@ struct Waiting {
     /// The shards that have not handed the message on.
     shards: usize,
     since_us: u64,
+}
+
+impl Table {
+    /// Takes the span that waits longest, if it is to end.
+    ///
+    /// Numbers are given in turn, and begin anew after the highest. So the oldest span is the first one behind the last
+    /// number that was given or, if there is none, the first of all.
+    fn take_oldest(&mut self, ends: impl Fn(&Waiting) -> bool) -> Option<Span> {
+        let behind = self.spans.range((Bound::Excluded(Ticket(self.last)), Bound::Unbounded)).next();
+        let (ticket, _) = behind.or_else(|| self.spans.first_key_value()).filter(|(_, oldest)| ends(oldest))?;
+        let ticket = *ticket;
+        self.spans.remove(&ticket).map(|waiting| waiting.span)
+    }
 }
 
 impl UnderWay {
@@ -65,16 +82,10 @@ impl UnderWay {
         drop(done);
     }
 
-    /// Ends the spans that have waited too long.
+    /// Ends the spans that have waited too long. It looks at these alone, and at the oldest of the others.
     pub(super) fn sweep(&self) {
         let now = clock::monotonic_us();
         self.end_those(|waiting| now.saturating_sub(waiting.since_us) > PATIENCE_US);
-    }
-
-    /// Lets all spans have waited too long.
-    #[cfg(test)]
-    pub(super) fn age(&self) {
-        self.lock().spans.values_mut().for_each(|waiting| waiting.since_us = 0);
     }
 
     /// Ends all spans: there are no shards any more.
@@ -83,11 +94,27 @@ impl UnderWay {
     }
 
     fn end_those(&self, ends: impl Fn(&Waiting) -> bool) {
+        while self.end_some(&ends) == AT_ONCE {}
+    }
+
+    /// Ends some of the oldest spans, and returns how many. After the last one this is fewer than [`AT_ONCE`].
+    fn end_some(&self, ends: impl Fn(&Waiting) -> bool) -> usize {
+        let mut ended = Vec::with_capacity(AT_ONCE);
         let mut table = self.lock();
-        let ended: Vec<Waiting> =
-            table.spans.extract_if(|_, waiting| ends(waiting)).map(|(_, waiting)| waiting).collect();
+        while ended.len() < AT_ONCE {
+            let Some(span) = table.take_oldest(&ends) else { break };
+            ended.push(span);
+        }
         drop(table);
-        ended.iter().for_each(|waiting| waiting.span.note_unfinished());
+        // They go into the queue without this lock.
+        ended.iter().for_each(Span::note_unfinished);
+        ended.len()
+    }
+
+    /// Lets all spans have waited too long.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        self.lock().spans.values_mut().for_each(|waiting| waiting.since_us = 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -105,6 +132,7 @@ impl fmt::Debug for UnderWay {
 mod tests {
     use super::super::tests::tracer;
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn a_message_that_no_shard_hands_on_ends_unfinished() {
@@ -122,6 +150,36 @@ mod tests {
         assert_eq!(&*tracer.queue.take(10)[0].begun.channel, "b");
         tracer.handed(ticket, 1, 1);
         assert_eq!(tracer.queue.len(), 0);
+    }
+
+    #[test]
+    fn the_oldest_end_first_and_few_of_them_under_one_lock() {
+        let tracer = tracer(1, 10);
+        // The numbers begin anew on the way.
+        tracer.under_way.lock().last = u32::MAX - 3;
+        let tickets: Vec<_> = (1..=7).map(|seq| tracer.begin(None, "a", 1).unwrap().place(seq, None, 1, 1)).collect();
+        assert_eq!((tickets[2], tickets[3]), (Ticket(u32::MAX), Ticket(1)));
+        for ticket in &tickets[..5] {
+            tracer.under_way.lock().spans.get_mut(ticket).unwrap().since_us = 0;
+        }
+        let step = || {
+            let looks = Cell::new(0);
+            let ended = tracer.under_way.end_some(|waiting| {
+                looks.set(looks.get() + 1);
+                waiting.since_us == 0
+            });
+            let taken = tracer.take_ended().into_iter().map(|(_, position, ..)| position).collect::<Vec<_>>();
+            (ended, looks.get(), taken.join(" "))
+        };
+        assert_eq!(step(), (AT_ONCE, 3, "e-1 e-2 e-3".to_owned()));
+        assert_eq!(step(), (2, 3, "e-4 e-5".to_owned()), "of the others only the oldest is looked at");
+        assert_eq!(step(), (0, 1, String::new()));
+        tracer.handed(tickets[5], 0, 1);
+        assert_eq!(tracer.take_ended().len(), 1);
+        (0..5).for_each(|seq| _ = tracer.begin(None, "a", 1).unwrap().place(seq, None, 1, 1));
+        tracer.under_way.age();
+        tracer.under_way.sweep();
+        assert_eq!(tracer.take_ended().len(), 6, "a sweep takes all steps that it needs");
     }
 
     #[test]
