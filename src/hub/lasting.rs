@@ -172,7 +172,11 @@ impl Hub {
             for ((outgoing, hash), prepared) in batch.into_iter().zip(hashed).zip(prepared) {
                 let Outgoing { channel, key, message, span } = outgoing;
                 if let Some(seq) = state.find_key(channel, key, now) {
-                    span.iter().for_each(|span| span.found(seq, None));
+                    if let Some(span) = span {
+                        span.found(seq, None);
+                        // It ends without the lock.
+                        state.kept.spans.push(span);
+                    }
                     items.push_back(Item::Known(seq));
                     continue;
                 }

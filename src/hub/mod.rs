@@ -338,7 +338,7 @@ impl Hub {
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let (done, evicted, spans) = {
             let mut state = self.state.lock();
-            (work(&mut state), state.kept.evicted.take(), std::mem::take(&mut state.kept.spans))
+            (work(&mut state), state.kept.evicted.take(), state.kept.take_spans())
         };
         drop((evicted, spans));
         done

@@ -4,6 +4,7 @@ mod ends;
 mod groups;
 mod quiet;
 mod rolled;
+mod spans;
 
 use super::memory::Memory;
 use super::state::BOOT;

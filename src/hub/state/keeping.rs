@@ -54,6 +54,15 @@ impl Kept {
         self.evicted = Some(Evicted::One(message));
     }
 
+    /// Takes the spans, to end them without the lock. Mostly there are none, and one look says so.
+    #[inline(always)]
+    pub(in crate::hub) fn take_spans(&mut self) -> Vec<Span> {
+        match self.spans.is_empty() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.spans),
+        }
+    }
+
     fn is_too_much(&self) -> bool {
         self.bytes > self.limit
     }
