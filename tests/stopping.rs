@@ -112,3 +112,32 @@ fn a_regular_file_is_never_taken_for_an_old_socket() {
     push::Server::start(builder).unwrap().stop(Duration::ZERO);
     assert!(!path.exists(), "the path goes with the server");
 }
+
+/// A stop has its own time, however long the collector may take. One that was never reached does not even get all of it.
+#[test]
+#[cfg(feature = "trace")]
+fn a_collector_that_never_answers_does_not_hold_up_the_stop() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    // One has no room, and so drops the packets of all who want to connect. The other takes connections, and is silent.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+    full.listen(1).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let mut held = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+        held.push(stream);
+        assert!(held.len() < 100, "its room has no bound");
+    }
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for address in [address, silent.local_addr().unwrap()] {
+        let collector = format!("otlp:http://{address}");
+        let options = [("trace", &*collector), ("trace_sample", "1"), ("trace_timeout", "10m")];
+        for drain in [Duration::ZERO, Duration::from_secs(3600)] {
+            let host = Host::start(&options);
+            host.publish("a", "x");
+            let began = Instant::now();
+            host.server.stop(drain);
+            assert!(began.elapsed() < Duration::from_secs(60), "{address}, {drain:?}: {:?}", began.elapsed());
+        }
+    }
+}

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 const BATCH: usize = 512;
 /// How long a span waits for others.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a thread that ends tries to reach a collector that was away already.
+/// How long after a stop a collector is waited for that has not answered the last request, or was never asked.
 const LAST_TRY: Duration = Duration::from_secs(1);
 /// The longest time between two tries, also if the collector asks for a longer one: it may have been started anew.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -44,8 +44,26 @@ pub(crate) struct Settings {
 /// The thread, for others.
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    stop: watch::Sender<Option<Instant>>,
+    stop: watch::Sender<Option<Stop>>,
     timeout_ms: Arc<AtomicU64>,
+}
+
+/// The thread has to end.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    since: Instant,
+    until: Instant,
+}
+
+impl Stop {
+    /// When a request is given up. Whoever stops the hub waits for it. So a collector that may not be there at all does
+    /// not get all of the time.
+    fn latest(self, answers: bool) -> Instant {
+        match answers {
+            true => self.until,
+            false => self.until.min(self.since + LAST_TRY),
+        }
+    }
 }
 
 /// The work of the thread.
@@ -57,17 +75,15 @@ struct Run {
     url: String,
     timeout_ms: Arc<AtomicU64>,
     log: Log,
-    stop: watch::Receiver<Option<Instant>>,
+    stop: watch::Receiver<Option<Stop>>,
     post: Post,
     held: Option<Batch>,
     /// How often the present batch has failed.
     failures: u32,
-    /// The last try has not reached the collector.
-    is_away: bool,
+    /// The collector has answered the last request. Before the first one nobody knows whether it is there.
+    answers: bool,
     told: Told,
     refusals: Refusals,
-    /// When the spans were looked through for those that no shard hands on.
-    swept: Instant,
 }
 
 /// Spans under way, encoded once.
@@ -112,10 +128,9 @@ impl Exporter {
             post: Post::new(endpoint, tls),
             held: None,
             failures: 0,
-            is_away: false,
+            answers: false,
             told: Told::default(),
             refusals: Refusals::default(),
-            swept: Instant::now(),
         };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
@@ -138,7 +153,7 @@ impl Exporter {
 
     /// The thread exports what is left, and ends at that time at the latest. No shard runs any more.
     pub(crate) fn stop(&self, until: std::time::Instant) {
-        let _ = self.stop.send(Some(until.into()));
+        let _ = self.stop.send(Some(Stop { since: Instant::now(), until: until.into() }));
     }
 }
 
@@ -154,6 +169,7 @@ impl Run {
     async fn run(mut self) {
         let mut pause = EVERY;
         while !self.is_stopped() {
+        tokio::spawn(sweeping(self.tracer.clone()));
             let has_failed = self.failures > 0;
             let mut stop = self.stop.clone();
             tokio::select! {
@@ -198,7 +214,7 @@ impl Run {
 
     /// The latest end of the thread. Only for one that is stopped.
     fn until(&self) -> Instant {
-        self.stop.borrow().unwrap_or_else(Instant::now)
+        self.stop.borrow().map_or_else(Instant::now, |stop| stop.until)
     }
 
     /// The time until the next try: twice as long after each failure, and not the same for all hubs.
@@ -215,8 +231,6 @@ impl Run {
     /// Exports all spans that wait.
     async fn export_all(&mut self) -> Result<(), Failed> {
         loop {
-            // Also while there is always something to export.
-            self.sweep();
             let Some(batch) = self.held.take().or_else(|| self.next_batch()) else { return Ok(()) };
             let said = self.ask(batch.body.clone()).await;
             let tally = &self.tracer.tally;
@@ -225,7 +239,7 @@ impl Run {
                     let rejected = rejected.min(batch.spans);
                     tally.exported.fetch_add(batch.spans - rejected, Ordering::Relaxed);
                     tally.rejected.fetch_add(rejected, Ordering::Relaxed);
-                    (self.failures, self.is_away) = (0, false);
+                    (self.failures, self.answers) = (0, true);
                     self.say_up();
                     if rejected > 0 {
                         self.warn(Reason::Partial, rejected, |spans| format!("it has rejected {spans} spans: {why}"));
@@ -235,28 +249,20 @@ impl Run {
                 }
                 Ok(Said::Never(why, status)) => {
                     tally.rejected.fetch_add(batch.spans, Ordering::Relaxed);
-                    (self.failures, self.is_away) = (0, false);
+                    (self.failures, self.answers) = (0, true);
                     self.warn(Reason::Status(status), batch.spans, |spans| format!("{why}; {spans} spans are dropped"));
                 }
                 Ok(Said::Later(why, after)) => {
                     self.hold(batch, why);
-                    self.is_away = false;
+                    self.answers = true;
                     return Err(Failed::Busy(after));
                 }
                 Err(why) => {
                     self.hold(batch, why);
-                    self.is_away = true;
+                    self.answers = false;
                     return Err(Failed::Away);
                 }
             }
-        }
-    }
-
-    /// Ends the spans that no shard hands on any more, each second at most.
-    fn sweep(&mut self) {
-        if self.swept.elapsed() >= EVERY {
-            self.tracer.under_way.sweep();
-            self.swept = Instant::now();
         }
     }
 
@@ -272,11 +278,10 @@ impl Run {
         self.say_down(why);
     }
 
-    /// Posts a request. It takes no longer than the collector may take, and ends with the thread. If the collector was
-    /// away already, a thread that ends gives it a moment only.
+    /// Posts a request. It takes no longer than the collector may take, and ends with the thread.
     async fn ask(&mut self, body: Bytes) -> Result<Said, String> {
         let limit = Duration::from_millis(self.timeout_ms.load(Ordering::Relaxed));
-        let end = ended(self.stop.clone(), self.is_away);
+        let end = given_up(self.stop.clone(), self.answers);
         tokio::select! {
             said = self.post.post(body, limit) => said,
             () = end => Err("it has not answered".to_owned()),
@@ -308,11 +313,18 @@ impl Run {
     }
 }
 
-/// Waits until a thread has to end. `is_away`: it is not to wait for the collector.
-async fn ended(mut stop: watch::Receiver<Option<Instant>>, is_away: bool) {
-    let until = stop.wait_for(Option::is_some).await.map_or(None, |until| *until);
-    if let Some(until) = until {
-        let soon = Instant::now() + LAST_TRY;
-        sleep_until(if is_away { until.min(soon) } else { until }).await;
+/// Ends the spans that no shard hands on any more, also while the collector hangs.
+async fn sweeping(tracer: Arc<Tracer>) {
+    loop {
+        sleep(EVERY).await;
+        tracer.under_way.sweep();
+    }
+}
+
+/// Waits until a request is given up, since the thread has to end.
+async fn given_up(mut stop: watch::Receiver<Option<Stop>>, answers: bool) {
+    let stop = stop.wait_for(Option::is_some).await.map_or(None, |stop| *stop);
+    if let Some(stop) = stop {
+        sleep_until(stop.latest(answers)).await;
     }
 }
