@@ -9,15 +9,18 @@ use tokio::sync::Notify;
 
 /// See the module. It is bounded.
 pub(super) struct Queue {
-    spans: Mutex<VecDeque<Ended>>,
+    spans: Mutex<Spans>,
     /// Those that were there when somebody took the first of them. So nobody who adds one waits until many are taken.
-    taken: Mutex<VecDeque<Ended>>,
+    taken: Mutex<Spans>,
     /// The number of both.
     len: AtomicUsize,
     room: usize,
     /// Half of the room is taken.
     filled: Notify,
 }
+
+/// A queue that grows moves what it has, while others wait for its lock. So it has only references.
+type Spans = VecDeque<Box<Ended>>;
 
 impl Queue {
     pub(super) fn new(room: usize) -> Self {
@@ -27,6 +30,7 @@ impl Queue {
 
     /// False: there is no room.
     pub(super) fn add(&self, ended: Ended) -> bool {
+        let ended = Box::new(ended);
         let len = {
             let mut spans = lock(&self.spans);
             // It grows only under this lock.
@@ -55,7 +59,7 @@ impl Queue {
             if count == 0 {
                 break;
             }
-            all.extend(taken.drain(..count));
+            all.extend(taken.drain(..count).map(|ended| *ended));
             self.len.fetch_sub(count, Ordering::Relaxed);
         }
         all
@@ -73,7 +77,7 @@ impl Queue {
     }
 }
 
-fn lock(spans: &Mutex<VecDeque<Ended>>) -> MutexGuard<'_, VecDeque<Ended>> {
+fn lock(spans: &Mutex<Spans>) -> MutexGuard<'_, Spans> {
     spans.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
