@@ -3,8 +3,11 @@
 use super::Api;
 use crate::engine::shared::Member;
 use crate::error::Error;
+use crate::log::Level;
 use crate::metrics::prometheus::{Engine, Exposition};
 use crate::metrics::Stats;
+use crate::trace::NO_OUTCOMES;
+use std::fmt;
 use std::sync::atomic::Ordering;
 
 impl Api {
@@ -40,11 +43,19 @@ impl Api {
         stats
     }
 
+    /// Notes a panic that was caught outside of the shards.
+    pub(crate) fn note_panic(&self, text: fmt::Arguments<'_>) {
+        self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
+        self.context.log.line(Level::Error, text);
+    }
+
     /// Counters, gauges, and the metrics with labels or buckets, for Prometheus.
     pub fn exposition(&self) -> Exposition {
         let shards = self.shards.iter().map(|shard| &shard.metrics);
-        let spans = self.context.hub.tracer().map_or(crate::trace::NO_OUTCOMES, |tracer| tracer.outcomes());
-        Exposition::collect(self.collect_stats(), shards, &self.context.metrics, self.engine(), spans)
+        let tracer = self.context.hub.tracer();
+        let (spans, panics) = tracer.map_or((NO_OUTCOMES, 0), |tracer| (tracer.outcomes(), tracer.panics()));
+        let common = &self.context.metrics;
+        Exposition::collect(self.collect_stats(), shards, common, self.engine(), spans).with_panics(panics)
     }
 
     fn engine(&self) -> Engine {

@@ -1,12 +1,14 @@
 //! A socket in the form that hyper wants. Its writes never raise SIGPIPE.
 
 use crate::metrics::Reason;
+use crate::panics;
 use crate::sys::socket;
 use crate::sys::watched::{watch, Open};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
@@ -150,6 +152,16 @@ impl Write for Socket {
         socket::shutdown_write(self.fd.get_ref().fd());
         Poll::Ready(Ok(()))
     }
+}
+
+/// The result of `work`, or what a panic in it has said. The runtime would catch the panic without a word.
+pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(panics::said())),
+    })
+    .await
 }
 
 /// The result of `work`, unless `end` comes first.

@@ -12,6 +12,8 @@ mod hosts;
 mod io;
 mod messages;
 mod options;
+#[cfg(test)]
+mod panic_tests;
 mod parameters;
 mod places;
 pub(crate) mod publishing;
@@ -212,7 +214,14 @@ async fn accept(listener: Arc<OwnedFd>, door: Door, desk: Arc<Desk>, places: Arc
             None => return,
             Some(Ok((fd, place))) => {
                 let (desk, ends) = (desk.clone(), ends.clone());
-                tokio::spawn(async move { connection(fd, door, desk, ends, &place).await });
+                tokio::spawn(async move {
+                    let api = desk.api.clone();
+                    if let Err(said) = io::caught(connection(fd, door, desk, ends, &place)).await {
+                        api.note_panic(format_args!(
+                            "control API: a bug in the library was caught: {said}; its connection is closed"
+                        ));
+                    }
+                });
             }
             // The process has no descriptors left, accept(2) is not allowed, or the client has gone again. The pause
             // prevents a busy loop.

@@ -138,6 +138,8 @@ async fn route(desk: &Desk, from: Caller<'_>, request: Request<Incoming>, end: E
         return console::answer(desk, from, (&parts.method, path, query), &parts.headers, body).await;
     }
     let shown = check_key(desk, from, &parts.headers)?;
+    #[cfg(test)]
+    super::panic_tests::maybe_panic(path);
     check_route(&parts.method, path)?;
     match path {
         "/v1/publish" => return publishing::publish(api, query, &parts.headers, body).await,

@@ -72,6 +72,12 @@ impl Exposition {
         }
         all
     }
+
+    /// The same with panics that were counted elsewhere.
+    pub(crate) fn with_panics(mut self, panics: u64) -> Self {
+        self.panics += panics;
+        self
+    }
 }
 
 impl Display for Exposition {
@@ -100,7 +106,7 @@ impl Display for Exposition {
         let panics = Family {
             name: "push_panics_total",
             kind: COUNTER,
-            help: "Panics that were caught in a thread, which ended its connections, or at the attach socket",
+            help: "Panics that were caught in a thread of the library",
         };
         out.plain(&panics, self.panics)?;
         let lost = Family {

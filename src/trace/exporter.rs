@@ -134,9 +134,10 @@ impl Exporter {
         };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
-            let (log, url) = (run.log.clone(), run.url.clone());
+            let (log, url, tracer) = (run.log.clone(), run.url.clone(), run.tracer.clone());
             if catch_unwind(AssertUnwindSafe(|| runtime.block_on(run.run()))).is_err() {
                 let said = panics::said();
+                tracer.tally.panics.fetch_add(1, Ordering::Relaxed);
                 let text = format_args!("trace: {url}: a bug in the library was caught: {said}; no spans are exported");
                 log.line(Level::Error, text);
             }
@@ -168,8 +169,8 @@ fn connector() -> Result<TlsConnector, String> {
 impl Run {
     async fn run(mut self) {
         let mut pause = EVERY;
-        while !self.is_stopped() {
         tokio::spawn(sweeping(self.tracer.clone()));
+        while !self.is_stopped() {
             let has_failed = self.failures > 0;
             let mut stop = self.stop.clone();
             tokio::select! {
@@ -268,6 +269,8 @@ impl Run {
 
     fn next_batch(&self) -> Option<Batch> {
         let spans = self.tracer.queue.take(BATCH);
+        #[cfg(test)]
+        super::exporter_tests::maybe_panic(&spans);
         let count = spans.len() as u64;
         (count > 0).then(|| Batch { body: otlp::request(&self.service, &self.instance, spans).into(), spans: count })
     }

@@ -4,6 +4,7 @@ mod stop;
 
 use super::exporter::{Exporter, Settings};
 use super::otlp::Response;
+use super::span::Ended;
 use super::tests::tracer;
 use super::{Endpoint, Tracer};
 use crate::log::{Level, Line, Log, Sink};
@@ -17,6 +18,13 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The exporter panics at the spans of this channel, in this build only.
+const BOOM: &str = "panic in the exporter";
+
+pub(super) fn maybe_panic(spans: &[Ended]) {
+    assert!(spans.iter().all(|ended| *ended.begun.channel != *BOOM), "planted");
+}
 
 /// An exporter that runs, and its tracer.
 struct World {
@@ -306,4 +314,19 @@ fn a_span_that_no_shard_hands_on_ends_also_while_the_collector_hangs() {
         std::thread::sleep(Duration::from_millis(2));
     }
     world.stop(Duration::ZERO);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_panic_of_the_exporter_is_told_and_counted_and_no_publisher_feels_it() {
+    let (_listener, port) = listener();
+    let world = World::new(port, PATIENCE, 4);
+    world.tracer.begin(None, BOOM, 5).unwrap().place(1, None, 0, 0);
+    let line = world.lines.recv_timeout(PATIENCE).unwrap().text;
+    assert!(line.contains("a bug in the library was caught") && line.ends_with("no spans are exported"), "{line}");
+    assert_eq!(world.tracer.panics(), 1);
+    // The queue keeps its bound.
+    (0..10).for_each(|_| world.publish());
+    world.await_outcomes([0, 0, 6]);
+    world.stop(PATIENCE);
 }

@@ -72,6 +72,8 @@ pub(crate) struct Tally {
     pub(crate) rejected: AtomicU64,
     /// There was no room for them, or they were left when the hub ended.
     pub(crate) dropped: AtomicU64,
+    /// The exporter has panicked.
+    pub(crate) panics: AtomicU64,
 }
 
 impl Tracer {
@@ -101,14 +103,15 @@ impl Tracer {
         if !wanted {
             return None;
         }
+        // A publisher that has all its messages traced must not wait for random bits if there is no room.
+        let has_room = self.open.fetch_add(1, Ordering::Relaxed) < MAX_OPEN;
         // Without random bits a span could not be told from others.
-        let begun = Begun::now(parent, channel, bytes)?;
-        if self.open.fetch_add(1, Ordering::Relaxed) >= MAX_OPEN {
+        let begun = if has_room { Begun::now(parent, channel, bytes) } else { None };
+        if begun.is_none() {
             self.open.fetch_sub(1, Ordering::Relaxed);
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
-            return None;
         }
-        Some(Span::new(self.clone(), begun))
+        begun.map(|begun| Span::new(self.clone(), begun))
     }
 
     /// Whether the next publish without a traceparent has a span. Spread over the publishes, so that a pattern among
@@ -145,9 +148,14 @@ impl Tracer {
 
     /// What became of spans, by outcome.
     pub(crate) fn outcomes(&self) -> [(&'static str, u64); 3] {
-        let Tally { exported, rejected, dropped } = &self.tally;
+        let Tally { exported, rejected, dropped, .. } = &self.tally;
         [("exported", exported), ("rejected", rejected), ("dropped", dropped)]
             .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
+    }
+
+    /// The panics of the thread that exports.
+    pub(crate) fn panics(&self) -> u64 {
+        self.tally.panics.load(Ordering::Relaxed)
     }
 }
 
