@@ -332,8 +332,16 @@ impl Api {
     fn find(&self, connection: u64) -> Result<(&ShardHandle, ConnectionId), Error> {
         let id = ConnectionId::from_number(connection);
         let shard = self.shards.get(id.shard).filter(|shard| id.token.generation != 0 && shard.live.contains(id.token));
-        let shard = shard.ok_or_else(|| Error::new(Kind::NotFound, "no such connection"))?;
-        Ok((shard, id))
+        Ok((shard.ok_or_else(|| self.no_such_connection())?, id))
+    }
+
+    /// A hub knows only its own connections, and can't tell one that has ended from one of another hub.
+    fn no_such_connection(&self) -> Error {
+        let text = match self.has_others() {
+            true => "no such connection at this hub; it has ended, or another hub of the log has it: ask that hub",
+            false => "no such connection",
+        };
+        Error::new(Kind::NotFound, text)
     }
 }
 

@@ -242,6 +242,14 @@ test('hubs that share a log are listed, and what they do together is shown', asy
   await confirm(page, 'Kick the user');
   await console.shows('#toasts', '0 connections are closed here; the other hubs will follow.');
   await console.row('ada').waitFor({ state: 'detached' });
+  // A connection that has ended meanwhile may be at the other hub, for all that this one knows.
+  const bob = await subscribe(hub, 'bob', 'shared');
+  await console.view('connections');
+  await console.row('bob').locator('button', { hasText: 'Close' }).click();
+  bob.close();
+  await hub.until('/v1/connections', ({ count }) => count === 0);
+  await page.locator('dialog button', { hasText: 'Close it' }).click();
+  await console.shows('dialog', 'no such connection at this hub; it has ended, or another hub of the log has it');
 });
 
 test('a tail shows what is published, and can be held, filtered and ended', async () => {

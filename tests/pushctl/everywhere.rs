@@ -7,7 +7,7 @@ use super::{hub, pushctl, refused, text, told, Running};
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 use push::grant::Grant;
 use push::hub::Publication;
-use push::Server;
+use push::{Kind, Server};
 use serde_json::{json, Value};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -176,6 +176,21 @@ fn each_command_asks_one_of_two_hubs_and_what_is_about_all_reaches_the_other() {
     drop(first);
     until("they have gone", || [&at_one, &at_two].iter().all(|at| at.json(&["connections"])["count"] == 0));
     each_command(&at_two, &two.server);
+
+    // A number is of one hub. The other one refuses it, says why, and closes nothing.
+    let mut far = connect(&one.server, "far", "news");
+    let listed = at_one.json(&["connections", "--user", "far"]);
+    let id = listed["connections"][0]["id"].as_str().unwrap();
+    let why = "no such connection at this hub; it has ended, or another hub of the log has it: ask that hub";
+    let (code, error) = refused(&at_two.command(&["kick", id]).output().unwrap());
+    assert!(code == 1 && error.contains(&format!("{id}: the hub answers 404: {why}\n")), "{error}");
+    let error = two.server.close(id.parse().unwrap(), 4000, "").unwrap_err();
+    assert_eq!((error.kind(), error.to_string()), (Kind::NotFound, why.to_owned()));
+    at_two.json(&["publish", "news", "still there"]);
+    assert_eq!(far.text(), "still there");
+    assert_eq!(at_one.told(&["kick", id, "--code", "4000"]), format!("{id} is closed\n"));
+    assert_eq!(far.end().0, 4000);
+    until("it has gone", || at_one.json(&["connections"])["count"] == 0);
 
     // A user of both hubs, and one of the other alone.
     let [mut here, mut there] = [&two, &one].map(|hub| connect(&hub.server, "ada", "news"));
