@@ -10,8 +10,16 @@ impl FanOut<'_> {
     /// The spans of a batch, each with the number of connections that its message goes to. Taken before the batch is
     /// delivered, since delivering it may end connections. Mostly there are none, and this costs a look at each ticket.
     pub(in crate::shard) fn traced(&self, batch: &[Delivery]) -> Vec<(Ticket, u32)> {
+        let mut everybody = None;
+        let mut reached = |delivery: &Delivery| {
+            let seq = delivery.message.seq();
+            match delivery.channel {
+                BROADCAST => everybody.get_or_insert_with(|| self.everybody(seq)).before(seq),
+                _ => self.reached(delivery),
+            }
+        };
         let traced = batch.iter().filter(|delivery| delivery.ticket.is_one());
-        traced.map(|delivery| (delivery.ticket, self.reached(delivery))).collect()
+        traced.map(|delivery| (delivery.ticket, reached(delivery))).collect()
     }
 
     /// The batch is delivered.
@@ -20,14 +28,17 @@ impl FanOut<'_> {
         traced.iter().for_each(|(ticket, connections)| tracer.handed(*ticket, self.handle.number, *connections));
     }
 
-    /// The connections that a message is for. One that joined after it has it from the history. One that ends while the
+    /// When the connections have joined that get broadcasts, from this one on. All connections are looked through once
+    /// for a batch, however many broadcasts it has.
+    fn everybody(&self, first: u64) -> Joined {
+        let live = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE));
+        Joined::new(first, live.map(|(_, conn)| conn.joined))
+    }
+
+    /// The connections that the message of a channel is for. One that joined after it has it from the history. One that ends while the
     /// batch is delivered is counted, and may not get it.
     fn reached(&self, delivery: &Delivery) -> u32 {
         let seq = delivery.message.seq();
-        if delivery.channel == BROADCAST {
-            let gets = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE) && conn.joined < seq);
-            return gets.count() as u32;
-        }
         let Some(local) = self.channels.get(delivery.channel) else { return 0 };
         if seq > local.settled {
             return (local.solo.len() + local.multi.len()) as u32;
@@ -39,5 +50,46 @@ impl FanOut<'_> {
             _ => false,
         };
         (solo + local.multi.iter().filter(gets).count()) as u32
+    }
+}
+
+/// At which numbers connections have joined.
+struct Joined {
+    /// How many did so before the first number that is asked about.
+    earlier: u32,
+    /// The numbers of the others. They are few: most connections are older than a batch.
+    later: Vec<u64>,
+}
+
+impl Joined {
+    fn new(first: u64, all: impl Iterator<Item = u64>) -> Self {
+        let mut joined = Joined { earlier: 0, later: Vec::new() };
+        for at in all {
+            match at < first {
+                true => joined.earlier += 1,
+                false => joined.later.push(at),
+            }
+        }
+        joined
+    }
+
+    /// How many have joined before this number, which is not below the first one.
+    fn before(&self, seq: u64) -> u32 {
+        self.earlier + self.later.iter().filter(|at| **at < seq).count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_joined_before_a_broadcast_are_counted() {
+        let all = [3, 9, 0, 7, 7, 5, 12];
+        let joined = Joined::new(5, all.into_iter());
+        assert_eq!((joined.earlier, joined.later.len()), (2, 5));
+        for seq in 5..20 {
+            assert_eq!(joined.before(seq), all.iter().filter(|at| **at < seq).count() as u32, "{seq}");
+        }
     }
 }
