@@ -247,9 +247,16 @@ impl Api {
         self.context.hub.channel(channel)
     }
 
-    /// Channels whose names begin with `prefix`, at most `limit` of them, in no particular order.
-    pub(crate) fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
-        self.context.hub.channels(prefix, limit)
+    /// Looks for channels whose names begin with `prefix`, at most `limit` of them, in no particular order: among some
+    /// hundred channels at once, from 0 on. Returns where to go on, if there are more.
+    pub(crate) fn list_channels(
+        &self,
+        prefix: &str,
+        limit: usize,
+        from: usize,
+        found: &mut Vec<ChannelInfo>,
+    ) -> Option<usize> {
+        self.context.hub.list_some(prefix, limit, from, found)
     }
 
     /// The messages that a channel lost because of slow clients.

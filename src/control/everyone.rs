@@ -3,7 +3,7 @@
 use super::parameters::Known::{self, Once};
 use super::parameters::Parameters;
 use super::routes::{json, refusal, Answer};
-use super::rows::joined;
+use super::rows::{in_steps, joined};
 use crate::api::{hubs_late, Api};
 use crate::cluster::{merge_channels, merge_stats, merge_users, Channel, Outcome, Question};
 use crate::engine::Hubs;
@@ -79,10 +79,17 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
         let (more, hubs) = (channels.more, show_hubs(&outcome.hubs));
         return Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more},{hubs}}}\n")));
     }
-    let mut found = api.channels(prefix, limit + 1);
+    let (mut found, mut next) = (Vec::new(), Some(0));
+    in_steps(|| {
+        next = next.and_then(|from| api.list_channels(prefix, limit + 1, from, &mut found));
+        next.is_some()
+    })
+    .await;
     let more = found.len() > limit;
-    found.truncate(limit);
     found.sort_by(|a, b| a.name.cmp(&b.name));
+    // One that went and came meanwhile may have been found twice.
+    found.dedup_by(|a, b| a.name == b.name);
+    found.truncate(limit);
     let objects = joined(&found, |info| describe(api, info)).await;
     Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more}}}\n")))
 }

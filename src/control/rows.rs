@@ -1,5 +1,5 @@
-//! Long lists as JSON. One thread answers all requests, and publishers wait for it, too: so a list is written in parts,
-//! and the others have their turn between them.
+//! Long lists, and their JSON. One thread answers all requests, and publishers wait for it, too: so a list is made and
+//! written in parts, and the others have their turn between them.
 
 /// About how many rows are written at once.
 const AT_ONCE: usize = 32;
@@ -20,6 +20,13 @@ where
         text.push_str(&show(row));
     }
     text
+}
+
+/// Works as long as there is a further step.
+pub(super) async fn in_steps(mut step: impl FnMut() -> bool) {
+    while step() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[cfg(test)]
@@ -47,5 +54,23 @@ mod tests {
         assert!(turns >= 9, "{turns}");
         assert_eq!(text, (0..10 * AT_ONCE).map(|row| row.to_string()).collect::<Vec<_>>().join(","));
         assert_eq!(runtime.block_on(joined([0; 0], |_| String::new())), "");
+    }
+
+    #[test]
+    fn others_have_their_turn_between_steps() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (steps, turns) = (Cell::new(0), Cell::new(0));
+        let work = in_steps(|| {
+            steps.set(steps.get() + 1);
+            steps.get() < 10
+        });
+        let others = async {
+            while steps.get() < 10 {
+                turns.set(turns.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        };
+        runtime.block_on(async { tokio::join!(work, others) });
+        assert!(steps.get() == 10 && turns.get() >= 8, "{}", turns.get());
     }
 }

@@ -12,9 +12,21 @@ impl Hub {
         let mut found = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
-            next = self.state.lock_for_step().list(prefix, limit, from, &mut found);
+            next = self.list_some(prefix, limit, from, &mut found);
         }
         found
+    }
+
+    /// One step of [`Self::channels`], which looks through some hundred channels. Returns where to go on, if there are
+    /// more.
+    pub(crate) fn list_some(
+        &self,
+        prefix: &str,
+        limit: usize,
+        from: usize,
+        found: &mut Vec<ChannelInfo>,
+    ) -> Option<usize> {
+        self.state.lock_for_step().list(prefix, limit, from, found)
     }
 
     /// The first channels whose names begin with `prefix`, in the order of names, at most `limit`.
