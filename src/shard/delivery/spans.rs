@@ -35,8 +35,8 @@ impl FanOut<'_> {
         Joined::new(first, live.map(|(_, conn)| conn.joined))
     }
 
-    /// The connections that the message of a channel is for. One that joined after it has it from the history. One that ends while the
-    /// batch is delivered is counted, and may not get it.
+    /// The connections that the message of a channel is for. One that joined after it has it from the history. One that
+    /// ends while the batch is delivered is counted, and may not get it.
     fn reached(&self, delivery: &Delivery) -> u32 {
         let seq = delivery.message.seq();
         let Some(local) = self.channels.get(delivery.channel) else { return 0 };
