@@ -137,7 +137,8 @@ fn a_collector_that_never_answers_does_not_hold_up_the_stop() {
             host.publish("a", "x");
             let began = Instant::now();
             host.server.stop(drain);
-            assert!(began.elapsed() < Duration::from_secs(60), "{address}, {drain:?}: {:?}", began.elapsed());
+            // One that does not keep to it waits a minute.
+            assert!(began.elapsed() < Duration::from_secs(50), "{address}, {drain:?}: {:?}", began.elapsed());
         }
     }
 }

@@ -81,14 +81,16 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     }
     let (mut found, mut next) = (Vec::new(), Some(0));
     in_steps(|| {
-        next = next.and_then(|from| api.list_channels(prefix, limit + 1, from, &mut found));
-        next.is_some()
+        next = next.and_then(|from| api.list_channels(prefix, usize::MAX, from, &mut found));
+        if next.is_none() || found.len() > limit {
+            // One that went and came meanwhile may have been found twice. It leaves room for another one.
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            found.dedup_by(|a, b| a.name == b.name);
+        }
+        next.is_some() && found.len() <= limit
     })
     .await;
     let more = found.len() > limit;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    // One that went and came meanwhile may have been found twice.
-    found.dedup_by(|a, b| a.name == b.name);
     found.truncate(limit);
     let objects = joined(&found, |info| describe(api, info)).await;
     Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more}}}\n")))

@@ -193,7 +193,14 @@ impl Run {
     async fn serve(self) {
         let places = Arc::new(Places::default());
         for (listener, door) in self.listeners {
-            tokio::spawn(accept(listener, door, self.desk.clone(), places.clone(), self.ends.clone()));
+            let (desk, places, ends) = (self.desk.clone(), places.clone(), self.ends.clone());
+            tokio::spawn(async move {
+                let api = desk.api.clone();
+                if let Err(said) = io::caught(accept(listener, door, desk, places, ends)).await {
+                    let text = "no more connections come through this listener";
+                    api.note_panic(format_args!("control API: a bug in the library was caught: {said}; {text}"));
+                }
+            });
         }
         let mut stop = self.ends.stop.clone();
         let drain = stop.wait_for(Option::is_some).await.map_or(STOP_TIMEOUT, |drain| drain.unwrap_or(STOP_TIMEOUT));

@@ -135,7 +135,14 @@ impl Exporter {
         let runtime = runtime::single()?;
         let work = Box::new(move || {
             let (log, url, tracer) = (run.log.clone(), run.url.clone(), run.tracer.clone());
-            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(run.run()))).is_err() {
+            // Spans end also while the collector hangs. A panic in either ends both.
+            let all = async {
+                tokio::select! {
+                    () = run.run() => {}
+                    () = sweeping(tracer.clone()) => {}
+                }
+            };
+            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(all))).is_err() {
                 let said = panics::said();
                 tracer.tally.panics.fetch_add(1, Ordering::Relaxed);
                 let text = format_args!("trace: {url}: a bug in the library was caught: {said}; no spans are exported");
@@ -169,7 +176,6 @@ fn connector() -> Result<TlsConnector, String> {
 impl Run {
     async fn run(mut self) {
         let mut pause = EVERY;
-        tokio::spawn(sweeping(self.tracer.clone()));
         while !self.is_stopped() {
             let has_failed = self.failures > 0;
             let mut stop = self.stop.clone();
@@ -304,7 +310,8 @@ impl Run {
         if matches!(&self.told, Told::Down(said) if *said == why) {
             return;
         }
-        self.log.limited(Level::Warn, "trace", format_args!("trace: {}: {why}; the hub tries again", self.url));
+        let next = if self.is_stopped() { "" } else { "; the hub tries again" };
+        self.log.limited(Level::Warn, "trace", format_args!("trace: {}: {why}{next}", self.url));
         self.told = Told::Down(why);
     }
 
