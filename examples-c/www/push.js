@@ -464,6 +464,7 @@ function openSocket(kind, target, session) {
   let isOpen = false; // requests may be sent
   let isAsking = false; // whether the server has confirmed all channels of the URL that it will
   let isConfirmed = false; // whether the server has said of a channel that the page is subscribed to it
+  let hasOwn = false; // whether anything of the user's channel has come
   let isDeciding = false; // whether the server has been asked if it gives channels that have not ended
   let isTold = false; // nothing is missing any more
   let asking = false; // whether it lives
@@ -488,7 +489,10 @@ function openSocket(kind, target, session) {
   within(ANSWER);
   socket.onopen = () => {
     if (session.position || session.last) within(REPLAY);
-    if (joined.size === 0) opened(); // otherwise `subscribed` comes, after the missed messages
+    if (joined.size > 0) return; // `subscribed` comes, after the missed messages
+    if (!session.own) return opened();
+    // The same goes for the channel of the user. A server that gives none answers this first.
+    request({ type: 'ping' }, () => hasOwn || opened());
   };
   socket.onmessage = ({ data }) => {
     listen();
@@ -545,7 +549,10 @@ function openSocket(kind, target, session) {
   // What comes of a channel that the host gives says nothing about those of the URL.
   function gives(channel) {
     for (const other of awaited) if (!behind.has(other)) behind.set(other, start);
-    if (channel.startsWith(OWN) && !session.wanted.has(channel)) return;
+    if (channel.startsWith(OWN) && !session.wanted.has(channel)) {
+      hasOwn = true;
+      return;
+    }
     given.add(channel);
     joined.add(channel);
   }

@@ -55,6 +55,23 @@ for (const transport of ['ws', 'stream', 'poll']) {
     });
   }
 
+  test(`${transport}: where users have no channels, a page that counts on one goes on with its own`, async () => {
+    const host = await startWithTokens();
+    const client = new Client(host, {
+      channels: [], transports: [transport], user: true, token: () => token(['news'], 600),
+    });
+    if (transport === 'ws') {
+      await client.until('open');
+      client.push.subscribe('news');
+      await host.waitFor('subscriptions', 1);
+      await host.publish('news', '1');
+      await client.until('news', '1');
+    } else {
+      // A request without any channel is the mistake of the page.
+      await client.until('closed', 400);
+    }
+  });
+
   test(`${transport}: a page that names the channel of a user is told that it may not, and the others go on`, async () => {
     const host = await startWithTokens('user_channel=true');
     const client = new Client(host, {
