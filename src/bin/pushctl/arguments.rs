@@ -45,12 +45,12 @@ pub(super) static COMMANDS: &[Command] = &[
         values: "[CHANNEL] [DATA]",
         count: (0, 2),
         flags: &[
-            ("user", "USER", "to a user, and not to a channel (option user_channel); may come several times"),
+            ("user", "USER", "to a user, not to a channel; may come several times"),
             ("event", "NAME", "the event type"),
             ("idempotency-key", "KEY", "publish it once, however often it is called"),
             ("binary", "", "the data is bytes"),
         ],
-        help: "publish DATA, or what comes from the standard input, to a channel or with --user to users",
+        help: "publish DATA, or what comes from the standard input, to a channel or to users",
     },
     Command {
         name: "tail",
