@@ -382,7 +382,7 @@ func eventOf(raw *rawEvent, from []byte) (Event, int) {
 		Channel: string(from[user : user+channel]), Binary: raw.flags&eventBinary != 0, Code: int(raw.code),
 		Request: Request(raw.request),
 	}
-	if event.Kind == Received || event.Kind == Asked {
+	if event.Kind == Received || event.Kind == Asked || event.Kind == Called {
 		event.Data = append([]byte{}, from[user+channel:user+channel+size]...)
 	}
 	return event, user + channel + size
