@@ -33,6 +33,12 @@ func TestChromiumOverHTTP2(t *testing.T) {
 			return source;
 		});
 		Promise.all(sources.map((source) => new Promise((done) => source.onopen = done)))`, count))
+	defer func() {
+		if t.Failed() {
+			t.Log(stats(t, srv), tab.Evaluate(t, `JSON.stringify(sources.map((source, i) => [i, source.readyState, got[i]?.join()])
+				.filter(([, state, all]) => state !== 1 || all !== "one,two"))`))
+		}
+	}()
 	publish(t, srv, "c", "one")
 	publish(t, srv, "c", "two")
 	tab.Wait(t, fmt.Sprintf(`got.length === %d && Array.from(got).every((all) => all?.join() === "one,two")`, count))

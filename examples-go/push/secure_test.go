@@ -33,7 +33,11 @@ func secure(t *testing.T, handler http.Handler) (*httptest.Server, *seen) {
 	service := httptest.NewUnstartedServer(mux)
 	service.EnableHTTP2 = true
 	service.StartTLS()
-	t.Cleanup(service.Close)
+	t.Cleanup(func() {
+		// A test that fails leaves clients behind, and Close waits for them.
+		service.CloseClientConnections()
+		service.Close()
+	})
 	return service, requests
 }
 
