@@ -619,9 +619,10 @@ push_status push_drain(push_server *server, uint32_t drain_ms);
    answers, and attached hosts stay.  An attached server sends the requests that wait for the hub
    within `drain_ms`.  Its connections stay with the hub.
 
-   With the option trace, the spans that are left go to the collector in the rest of `drain_ms`, at most
-   a minute, or in a second if less is left.  A collector that has not answered before has a second at most.  If
-   the system is still looking up a name (getaddrinfo), that may go on after the call.
+   With the option trace, the spans that are left go to the collector in the rest of `drain_ms`: in
+   a minute at most, or in a second if less is left.  A collector that has not answered before has
+   a second at most.  If the system is still looking up a name (getaddrinfo), that may go on after
+   the call.
 
    When the call returns PUSH_OK, no thread of the server runs and no callback runs any more.  The
    last event of a callback is PUSH_EVENT_DRAINED.  Events that were not pulled are gone: a host
@@ -648,8 +649,7 @@ push_status push_drain(push_server *server, uint32_t drain_ms);
    Calls of other threads that are still running return first.  Only those that wait for a hub or a
    sync can take long: at most the option attach_timeout or engine_timeout, in addition to
    `drain_ms`. */
-push_status push_stop(push_server *server,
-                      uint32_t drain_ms);
+push_status push_stop(push_server *server, uint32_t drain_ms);
 
 /* Writes the address of listener number `index`: "127.0.0.1:8090" or "unix:/run/push.sock", ending
    in NUL.  The index counts from 0, in the order of the options `listen`, `control`,

@@ -109,9 +109,10 @@ pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_st
 /// answers, and attached hosts stay.  An attached server sends the requests that wait for the hub
 /// within `drain_ms`.  Its connections stay with the hub.
 ///
-/// With the option trace, the spans that are left go to the collector in the rest of `drain_ms`, at most
-/// a minute, or in a second if less is left.  A collector that has not answered before has a second at most.  If
-/// the system is still looking up a name (getaddrinfo), that may go on after the call.
+/// With the option trace, the spans that are left go to the collector in the rest of `drain_ms`: in
+/// a minute at most, or in a second if less is left.  A collector that has not answered before has
+/// a second at most.  If the system is still looking up a name (getaddrinfo), that may go on after
+/// the call.
 ///
 /// When the call returns PUSH_OK, no thread of the server runs and no callback runs any more.  The
 /// last event of a callback is PUSH_EVENT_DRAINED.  Events that were not pulled are gone: a host

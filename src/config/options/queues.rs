@@ -63,8 +63,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: live!(events),
         help: "Which events about connections the host gets. Name only those that the host uses: then the rest do \
                not wake it. `subscribe` and `unsubscribe` tell each channel that a connection gets and loses. \
-               With `call` clients may call the host and wait for its answer. With `attach` the hub's option and \
-               the host's must both have a kind. \
+               With `call` clients may call the host and wait for its answer. With `attach` a kind must stand in \
+               the hub's option and in the host's. \
                Questions with auth=host, and events about draining, always come",
         value: Value::Text {
             allowed: "none, or a list of open, message, close, subscribe, unsubscribe and call",

@@ -234,7 +234,7 @@ impl Shard {
     fn has_channel(&self, index: u32, conn: &Conn, id: ChannelId, name: &str) -> bool {
         let is_same = self.subscriptions.channels.get(id).is_some_and(|local| *local.name == *name);
         (is_same && self.subscriptions.channels.is_on(conn, index, id))
-            || awaited(conn).iter().any(|awaited| **awaited == *name)
+            || conn.awaited().iter().any(|awaited| **awaited == *name)
     }
 
     /// The bytes that wait for a connection in this process.
@@ -245,7 +245,7 @@ impl Shard {
 
     fn listed(&self, index: u32) -> Option<Listed> {
         let conn = self.conns.get(index as usize)?;
-        let awaited = awaited(conn);
+        let awaited = conn.awaited();
         let mut names = self.subscriptions.channels.first_names(conn, MAX_NAMES);
         names.extend(awaited.iter().take(MAX_NAMES - names.len()).map(|name| Arc::from(&**name)));
         let since = conn.outbox.as_ref().map_or(self.turn.now, |outbox| outbox.since);
@@ -267,11 +267,6 @@ impl Shard {
             catching_up: conn.outbox.as_ref().is_some_and(|outbox| outbox.catch_up.is_some()),
         })
     }
-}
-
-/// The channels that a connection will be on when it has caught up.
-fn awaited(conn: &Conn) -> &[Box<str>] {
-    conn.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[], |to| &to.names)
 }
 
 #[cfg(test)]

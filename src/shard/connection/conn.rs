@@ -270,6 +270,11 @@ impl Conn {
         was_set
     }
 
+    /// The channels that it will be on when it has caught up.
+    pub(in crate::shard) fn awaited(&self) -> &[Box<str>] {
+        self.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[], |to| &to.names)
+    }
+
     pub(in crate::shard) fn transport(&self) -> Option<Transport> {
         match self.phase {
             Phase::Open(transport) => Some(transport),

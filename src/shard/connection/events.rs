@@ -59,9 +59,8 @@ impl Shard {
         if !conn.is(Flags::ANNOUNCED) || !self.context.events.wants(EventKind::Unsubscribe) {
             return;
         }
-        let awaited = conn.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[][..], |to| &to.names);
         let mut names = self.subscriptions.channels.names(conn);
-        names.extend(awaited.iter().map(|name| Arc::from(&**name)));
+        names.extend(conn.awaited().iter().map(|name| Arc::from(&**name)));
         for name in names {
             self.tell_of_channel(index, EventKind::Unsubscribe, || name);
         }

@@ -52,8 +52,8 @@ impl Shard {
         Err(Refused::new(code, OF_THE_LIBRARY))
     }
 
-    /// Closes an open connection that has another user than this one before, so that its client comes back. What was
-    /// published to either user before the change is not told apart from what came after it on a connection that goes on.
+    /// Closes an open connection if its user is another one than `before`. Its client comes back. A connection that went
+    /// on could get messages of the user before, and miss some of the new one: both are already on their way to the shard.
     /// True: it is closed.
     pub(in crate::shard) fn close_if_user_changed(&mut self, index: u32, before: Option<&str>) -> bool {
         let Some(conn) = self.conns.get(index as usize) else { return true };

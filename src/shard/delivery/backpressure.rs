@@ -231,8 +231,7 @@ impl Shard {
         let Some(conn) = self.conns.get(index as usize) else { return };
         self.handle.metrics.slow_closed.add(1);
         // While it catches up its channels are only named.
-        let awaited = conn.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[][..], |to| &to.names);
-        let awaited = awaited.iter().map(|name| Arc::from(&**name));
+        let awaited = conn.awaited().iter().map(|name| Arc::from(&**name));
         for name in self.subscriptions.channels.names(conn).into_iter().chain(awaited) {
             self.context.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
         }

@@ -221,10 +221,10 @@ impl Shard {
         // `u64::MAX` means never. With an array of options the compiled code reads the number of an absent one before
         // it checks that it is absent, and memcheck reports that.
         let message = self.side.limits.inbox.next_in(self.turn.now, self.config.message_timeout_ms);
-        let waits =
-            [timer, expire, paused_listener, sender, message, self.shutdown.due_in(self.turn.now), self.patience_in()];
-        let waits = waits.into_iter().chain([self.questions.calls.due_in(self.turn.now)]);
-        waits.map(|wait| wait.unwrap_or(u64::MAX)).min().filter(|wait| *wait != u64::MAX)
+        let (end, calls) = (self.shutdown.due_in(self.turn.now), self.questions.calls.due_in(self.turn.now));
+        let waits = [timer, expire, paused_listener, sender, message, end, self.patience_in(), calls]
+            .map(|wait| wait.unwrap_or(u64::MAX));
+        waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
 
     pub(in crate::shard) fn tell_leaves(&mut self) {

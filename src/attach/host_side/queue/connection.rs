@@ -70,7 +70,7 @@ impl Connection {
         self.leaving.push_back((self.out.sent() + self.out.len() as u64, entry));
     }
 
-    /// Lets the frames go that the socket has taken. Returns what they took in the queue.
+    /// Forgets the frames that the socket has taken. Returns the room that they had in the queue.
     pub(super) fn let_go(&mut self) -> usize {
         let sent = self.out.sent();
         let gone = self.leaving.partition_point(|(end, _)| *end <= sent);
