@@ -73,6 +73,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// The medians of both figures, and of the first over the second.
+fn medians(rounds: Vec<(f64, f64)>) -> (f64, f64, f64) {
+    let of = |pick: fn(&(f64, f64)) -> f64| median(rounds.iter().map(pick).collect());
+    (of(|round| round.0), of(|round| round.1), of(|round| round.0 / round.1))
+}
+
 /// CPU time of this thread, in nanoseconds. The kernel brings it up to date when the thread sleeps.
 fn cpu_ns() -> f64 {
     std::thread::sleep(Duration::from_millis(1));
@@ -93,14 +99,12 @@ fn caller(place: &Path) {
         ns
     };
     let (_, _) = (cpu(&memory), cpu(&file));
-    let rounds: Vec<(f64, f64)> = (0..4 * ROUNDS).map(|_| (cpu(&memory), cpu(&file))).collect();
-    let of = |pick: fn(&(f64, f64)) -> f64| median(rounds.iter().map(pick).collect());
-    println!(
-        "{{\"caller_ns\":{:.1},\"caller_memory_ns\":{:.1},\"caller_over_memory\":{:.3}}}",
-        of(|round| round.1),
-        of(|round| round.0),
-        of(|round| round.1 / round.0)
-    );
+    let rounds = (0..4 * ROUNDS).map(|_| {
+        let memory_ns = cpu(&memory);
+        (cpu(&file), memory_ns)
+    });
+    let (ns, memory_ns, over) = medians(rounds.collect());
+    println!("{{\"caller_ns\":{ns:.1},\"caller_memory_ns\":{memory_ns:.1},\"caller_over_memory\":{over:.3}}}");
     memory.stop(Duration::ZERO);
     file.stop(Duration::ZERO);
 }
@@ -302,12 +306,6 @@ fn start(place: &Path) {
         began.elapsed().as_secs_f64() * 1e3
     };
     let (_, _) = (started(), read());
-    let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (started(), read())).collect();
-    let of = |pick: fn(&(f64, f64)) -> f64| median(rounds.iter().map(pick).collect());
-    println!(
-        "{{\"log_start_ms\":{:.1},\"log_read_ms\":{:.1},\"log_start_over_read\":{:.2}}}",
-        of(|round| round.0),
-        of(|round| round.1),
-        of(|round| round.0 / round.1)
-    );
+    let (start_ms, read_ms, over) = medians((0..ROUNDS).map(|_| (started(), read())).collect());
+    println!("{{\"log_start_ms\":{start_ms:.1},\"log_read_ms\":{read_ms:.1},\"log_start_over_read\":{over:.2}}}");
 }

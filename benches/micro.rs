@@ -27,6 +27,7 @@ fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
         slow_patterns: &[],
         total_bytes: 64 << 20,
         key_window_ms: 120_000,
+        client_patterns: 20_000,
         clock_us: || 0,
     };
     (Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]), mailbox)
@@ -66,6 +67,28 @@ fn publish_without_subscribers(bencher: Bencher, history: usize) {
 fn publish_into_a_mailbox(bencher: Bencher) {
     let (hub, mailbox) = hub(100);
     subscribe(&hub, Start::New, &mut Replay::default());
+    bencher.bench(|| {
+        publish(&hub, "news");
+        black_box(mailbox.pop());
+    });
+}
+
+/// To a channel with a subscriber, beside so many patterns.
+#[divan::bench(args = ["none", "10,000, none fits", "10,000, one fits"])]
+fn publish_beside_patterns(bencher: Bencher, patterns: &str) {
+    let (hub, mailbox) = hub(100);
+    subscribe(&hub, Start::New, &mut Replay::default());
+    let count = if patterns == "none" { 0 } else { 10_000 };
+    let mut names: Vec<String> = (0..count).map(|n| format!("topic.{n}.*")).collect();
+    if patterns.ends_with("one fits") {
+        names.push("new*".into());
+    }
+    let mut ids = Vec::new();
+    for names in names.chunks(100) {
+        let (start, cut, join) = (Start::New, Cut::Head, Join::Always);
+        let request = Request { shard: 0, names, start, limit: 1 << 20, broadcasts: true, cut, join };
+        hub.subscribe(&request, &mut Replay::default(), &mut ids);
+    }
     bencher.bench(|| {
         publish(&hub, "news");
         black_box(mailbox.pop());

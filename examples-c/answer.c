@@ -33,7 +33,7 @@
 #define WWW_DIR "examples-c/www"
 #endif
 
-enum { ANSWERS = 64, TOKEN_MS = 20, DRAIN_MS = 2000, TURNS_TO_END = 100 };
+enum { ANSWERS = 64, TOKEN_MS = 20, DRAIN_MS = 2000, TURNS_TO_END = 100, MAX_TOKENS = 1000000000 };
 
 struct answer {
     char channel[64];
@@ -135,7 +135,9 @@ static enum step ask(struct host *h, struct client *c, struct http_request *requ
         if (status != PUSH_OK) h->count--;
     }
     pthread_mutex_unlock(&h->lock);
-    if (status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT)
+    bool passes = status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_TIMEOUT
+                  || status == PUSH_ERR_CLOSED;
+    if (passes)
         return client_error(c, request, 503, "Retry-After: 1\r\n", "too many answers at once, or the hub is away");
     if (status != PUSH_OK) return client_error(c, request, 500, NULL, push_strerror(status));
     int len = snprintf(json, sizeof json, "{\"channel\":\"%s\"}\n", answer.channel);
@@ -188,8 +190,6 @@ static enum step hand_over(void *app, struct client *c)
 static enum step route(void *app, struct client *c, struct http_request *request, const char *body)
 {
     struct host *h = app;
-    off_t size = 0;
-    const char *type = NULL;
     (void)body;
     if (slice_is(request->path, "/ask")) {
         if (!slice_is(request->method, "POST")) return client_error(c, request, 405, "Allow: POST\r\n", NULL);
@@ -197,16 +197,7 @@ static enum step route(void *app, struct client *c, struct http_request *request
     }
     if (!slice_is(request->method, "GET") && !slice_is(request->method, "HEAD"))
         return client_error(c, request, 405, "Allow: GET, HEAD\r\n", NULL);
-    int file = http_open(h->root, request->path, &size, &type);
-    return file < 0 ? client_error(c, request, 404, NULL, NULL) : client_file(c, request, file, size, type);
-}
-
-static volatile sig_atomic_t stopping;
-
-static void on_signal(int signal)
-{
-    (void)signal;
-    stopping = 1;
+    return client_file(c, request, h->root);
 }
 
 static void on_log(void *user_data, int32_t level, const char *line)
@@ -216,7 +207,7 @@ static void on_log(void *user_data, int32_t level, const char *line)
 }
 
 /* Serves until a signal comes. Returns the exit code. */
-static int serve(struct host *h, int port, const sigset_t *mask)
+static int serve(struct host *h, int port)
 {
     struct server server;
     struct hooks hooks = {hand_over, route, listen_to_clients, push_event_fd(h->push), h};
@@ -232,7 +223,7 @@ static int serve(struct host *h, int port, const sigset_t *mask)
     }
     printf("listening on http://127.0.0.1:%d/\n", server.port);
     fflush(stdout);
-    bool served = server_run(&server, &stopping, mask);
+    bool served = server_run(&server);
     if (!served) perror("poll");
     pthread_mutex_lock(&h->lock);
     h->ending = true;
@@ -249,17 +240,8 @@ int main(int argc, char **argv)
     push_config *config = push_config_new();
     push_status status = PUSH_OK;
     char err[256] = "", *value;
-    int port = 8080;
-    sigset_t blocked, before;
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGINT);
-    sigaddset(&blocked, SIGTERM);
-    sigprocmask(SIG_BLOCK, &blocked, &before);
-    sigdelset(&before, SIGINT);
-    sigdelset(&before, SIGTERM);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    long port = 8080;
+    server_catch_signals();
 
     push_config_on_log(config, on_log, NULL, NULL);
     push_config_set(config, "listen", "none", NULL, 0);
@@ -270,9 +252,15 @@ int main(int argc, char **argv)
     push_config_set(config, "channel.answer.*.history_age", "1h", NULL, 0);
     for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:n:l:o:")) != -1;) {
         switch (option) {
-        case 'p': port = (int)strtol(optarg, NULL, 10); break;
+        case 'p':
+            if (read_number(optarg, 65535, &port)) break;
+            fprintf(stderr, "-p %s: a port is a number from 0 to 65535\n", optarg);
+            return 2;
         case 'd': directory = optarg; break;
-        case 'n': host.tokens = strtol(optarg, NULL, 10); break;
+        case 'n':
+            if (read_number(optarg, MAX_TOKENS, &host.tokens)) break;
+            fprintf(stderr, "-n %s: a number from 0 to %d\n", optarg, MAX_TOKENS);
+            return 2;
         case 'l': host.list = optarg; break;
         case 'o':
             value = strchr(optarg, '=');
@@ -294,7 +282,7 @@ int main(int argc, char **argv)
         if (status != PUSH_OK) fprintf(stderr, "%s: %s\n", push_strerror(status), err);
         return 1;
     }
-    int code = serve(&host, port, &before);
+    int code = serve(&host, (int)port);
     status = push_stop(host.push, DRAIN_MS);
     close(host.root);
     return status == PUSH_OK ? code : 1;

@@ -2,6 +2,7 @@
  * bare LF, folded headers, Transfer-Encoding and a second Content-Length are refused (RFC 9112, 11.2). */
 #define _GNU_SOURCE
 #include "http.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,16 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+bool read_number(const char *text, long max, long *number)
+{
+    size_t len = strspn(text, "0123456789");
+    if (len == 0 || text[len] || (len > 1 && *text == '0')) return false;
+    /* A number that is too large for a long may not be taken for its greatest one. */
+    errno = 0;
+    *number = strtol(text, NULL, 10);
+    return errno == 0 && *number <= max;
+}
 
 /* ---- buffers ---- */
 

@@ -66,6 +66,10 @@ bool http_answer(struct buffer *out, const struct http_request *request, const s
 bool http_error(struct buffer *out, const struct http_request *request, int status, const char *headers,
                 const char *message);
 
+/* Reads a number of an argument, from 0 to `max`. As in the library's options, it has digits only, and no 0 before it.
+ * Then it can't be taken for another one: strtol would read "+80", " 080" and the first digits of 4294967376. */
+bool read_number(const char *text, long max, long *number);
+
 /* Opens the file that `path` names below the directory `root`. -1: there is no such file that may be served. */
 int http_open(int root, struct slice path, off_t *size, const char **type);
 

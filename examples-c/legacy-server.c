@@ -16,6 +16,7 @@
 #include "server.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <push.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +61,7 @@ static int http_status(push_status status)
     case PUSH_ERR_TOO_LARGE: return 413;
     case PUSH_ERR_BUSY:
     case PUSH_ERR_LIMIT:
+    case PUSH_ERR_SYSTEM: /* the log can't be written */
     case PUSH_ERR_CLOSED: return 503;
     default: return 500;
     }
@@ -155,7 +157,9 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
                   FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped), FIELD(replaced), FIELD(outboxes),
                   FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts), FIELD(logs_suppressed),
                   FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels),
-                  FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting)};
+                  FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting),
+                  FIELD(publish_checks), FIELD(publish_checks_given_up), FIELD(publish_checks_waiting),
+                  FIELD(patterns)};
     push_stats now = PUSH_STATS_INIT;
     char json[2048];
     int len = 0;
@@ -175,8 +179,6 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
 static enum step route(void *app, struct client *c, struct http_request *request, const char *body)
 {
     struct host *h = app;
-    off_t size = 0;
-    const char *type = NULL;
     bool everyone = slice_is(request->path, "/broadcast");
     if (everyone || slice_is(request->path, "/publish")) {
         if (!slice_is(request->method, "POST")) return client_error(c, request, 405, "Allow: POST\r\n", NULL);
@@ -185,19 +187,10 @@ static enum step route(void *app, struct client *c, struct http_request *request
     if (!slice_is(request->method, "GET") && !slice_is(request->method, "HEAD"))
         return client_error(c, request, 405, "Allow: GET, HEAD\r\n", NULL);
     if (slice_is(request->path, "/stats")) return stats(h, c, request);
-    int file = http_open(h->root, request->path, &size, &type);
-    return file < 0 ? client_error(c, request, 404, NULL, NULL) : client_file(c, request, file, size, type);
+    return client_file(c, request, h->root);
 }
 
 /* ---- start and stop ---- */
-
-static volatile sig_atomic_t stopping;
-
-static void on_signal(int signal)
-{
-    (void)signal;
-    stopping = 1;
-}
 
 /* Called on the library's thread for callbacks. Only callbacks wait for it, so it may write to a slow terminal. */
 static void on_log(void *user_data, int32_t level, const char *line)
@@ -218,15 +211,18 @@ struct options {
 /* False: an error was printed on stderr. */
 static bool parse_options(int argc, char **argv, struct options *options)
 {
-    char err[256] = "", *end, *value;
+    char err[256] = "", *value;
     push_status status = PUSH_OK;
+    long number;
     for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:o:c:kw:")) != -1;) {
         switch (option) {
         case 'p':
-            options->port = (int)strtol(optarg, &end, 10);
-            if (end != optarg && !*end && options->port >= 0 && options->port <= 65535) break;
-            fprintf(stderr, "-p %s: a port is a number from 0 to 65535\n", optarg);
-            return false;
+            if (!read_number(optarg, 65535, &number)) {
+                fprintf(stderr, "-p %s: a port is a number from 0 to 65535\n", optarg);
+                return false;
+            }
+            options->port = (int)number;
+            break;
         case 'd': options->directory = optarg; break;
         case 'o':
             value = strchr(optarg, '=');
@@ -242,10 +238,12 @@ static bool parse_options(int argc, char **argv, struct options *options)
          * connection, and those are not the library's. */
         case 'k': options->grant_flags |= PUSH_GRANT_KEEP_ALIVE; break;
         case 'w':
-            options->drain_ms = (int)strtol(optarg, &end, 10);
-            if (end != optarg && !*end && options->drain_ms >= 0) break;
-            fprintf(stderr, "-w %s: a time is a number of milliseconds\n", optarg);
-            return false;
+            if (!read_number(optarg, INT_MAX, &number)) {
+                fprintf(stderr, "-w %s: a time is a number of milliseconds\n", optarg);
+                return false;
+            }
+            options->drain_ms = (int)number;
+            break;
         default: return false;
         }
     }
@@ -267,7 +265,7 @@ static bool anybody_may(push_server *push)
 }
 
 /* Serves until a signal comes. Returns the exit code. */
-static int serve(struct host *h, const struct options *options, const sigset_t *mask)
+static int serve(struct host *h, const struct options *options)
 {
     struct server server;
     struct hooks hooks = {hand_over, route, echo, push_event_fd(h->push), h};
@@ -283,7 +281,7 @@ static int serve(struct host *h, const struct options *options, const sigset_t *
     }
     printf("listening on http://127.0.0.1:%d/\n", server.port);
     fflush(stdout);
-    bool served = server_run(&server, &stopping, mask);
+    bool served = server_run(&server);
     if (!served) perror("poll");
     server_close(&server);
     close(h->root);
@@ -301,16 +299,7 @@ int main(int argc, char **argv)
         files.rlim_cur = files.rlim_max; /* a descriptor for each client, here or in the library */
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    sigset_t blocked, before;
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGINT);
-    sigaddset(&blocked, SIGTERM);
-    sigprocmask(SIG_BLOCK, &blocked, &before);
-    sigdelset(&before, SIGINT); /* the mask while server_run waits */
-    sigdelset(&before, SIGTERM);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    server_catch_signals();
 
     push_config_on_log(options.config, on_log, NULL, NULL);
     push_config_set(options.config, "listen", "none", NULL, 0); /* this server has the port, and hands clients over */
@@ -334,7 +323,7 @@ int main(int argc, char **argv)
         return 2;
     }
     host.grant_flags = options.grant_flags;
-    int code = serve(&host, &options, &before);
+    int code = serve(&host, &options);
     status = push_stop(host.push, options.drain_ms);
     push_event_clear(&host.event);
     return status == PUSH_OK ? code : 1;

@@ -73,8 +73,9 @@ static void publish(push_server *server, int fd, struct http_request *request, c
     message.len = request->content_length;
     push_status status = push_publish_message(server, &message, &at);
     if (status != PUSH_OK) {
-        /* The hub can't be reached, or slow.  The worker goes on serving. */
-        int code = status == PUSH_ERR_BUSY || status == PUSH_ERR_TIMEOUT ? 503 : 400;
+        /* Only these two are mistakes of the publisher.  Otherwise the hub can't be reached, or is slow, and the worker
+         * goes on serving. */
+        int code = status == PUSH_ERR_INVALID ? 400 : status == PUSH_ERR_TOO_LARGE ? 413 : 503;
         answer(fd, request, code, "text/plain", push_strerror(status));
         return;
     }
@@ -178,16 +179,18 @@ static int listen_on(unsigned port)
 int main(int argc, char **argv)
 {
     const char *attach = NULL;
-    unsigned port = 8080;
-    int workers = 4, flag;
+    long port = 8080, workers = 4;
+    int flag;
     pid_t pids[MAX_WORKERS];
     while ((flag = getopt(argc, argv, "a:p:n:")) != -1) {
         if (flag == 'a') attach = optarg;
-        if (flag == 'p') port = (unsigned)strtoul(optarg, NULL, 10);
-        if (flag == 'n') workers = atoi(optarg);
+        if (flag == 'p' && !read_number(optarg, 65535, &port))
+            return fprintf(stderr, "-p %s: a port is a number from 0 to 65535\n", optarg), 2;
+        if (flag == 'n' && (!read_number(optarg, MAX_WORKERS, &workers) || workers == 0))
+            return fprintf(stderr, "-n %s: a number from 1 to %d\n", optarg, MAX_WORKERS), 2;
         if (flag == '?') return 2;
     }
-    if (attach == NULL || workers < 1 || workers > MAX_WORKERS)
+    if (attach == NULL)
         return fprintf(stderr, "prefork-server -a unix:PATH [-p PORT] [-n WORKERS]\n"), 2;
     /* The parent waits for signals instead of handling them. The workers unblock them in ppoll(). */
     struct sigaction action = {.sa_handler = stop};

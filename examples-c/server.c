@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -41,8 +42,12 @@ enum step client_error(struct client *c, const struct http_request *request, int
     return http_error(&c->out, request, status, headers, message) ? ANSWERED : FAILED;
 }
 
-enum step client_file(struct client *c, const struct http_request *request, int file, off_t size, const char *type)
+enum step client_file(struct client *c, const struct http_request *request, int root)
 {
+    off_t size = 0;
+    const char *type = NULL;
+    int file = http_open(root, request->path, &size, &type);
+    if (file < 0) return client_error(c, request, 404, NULL, NULL);
     if (size > 0 && slice_is(request->method, "GET")) {
         c->file = file;
         c->file_left = size;
@@ -282,16 +287,39 @@ static int64_t clock_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-bool server_run(struct server *s, const volatile sig_atomic_t *stop, const sigset_t *mask)
+static volatile sig_atomic_t stopping;
+static sigset_t while_waiting; /* the mask while server_run waits */
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    stopping = 1;
+}
+
+void server_catch_signals(void)
+{
+    sigset_t blocked;
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGTERM);
+    sigprocmask(SIG_BLOCK, &blocked, &while_waiting);
+    sigdelset(&while_waiting, SIGINT);
+    sigdelset(&while_waiting, SIGTERM);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool server_run(struct server *s)
 {
     bool blocked = false, idle = true; /* idle: the hook of the watched descriptor has nothing left to do */
-    while (!*stop) {
+    while (!stopping) {
         bool paused = s->now < s->accept_at;
         long wait = blocked || !idle ? RETRY_MS : paused ? ACCEPT_PAUSE_MS : 1000;
         struct timespec timeout = {wait / 1000, wait % 1000 * 1000000};
         s->polls[LISTENER].events = paused ? 0 : POLLIN;
         s->polls[WATCHED].events = idle ? POLLIN : 0;
-        if (ppoll(s->polls, s->count, &timeout, mask) < 0) {
+        if (ppoll(s->polls, s->count, &timeout, &while_waiting) < 0) {
             if (errno == EINTR) continue;
             return false;
         }

@@ -5,7 +5,6 @@
 
 #include "http.h"
 #include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 
 /* How far a request was served. */
@@ -54,9 +53,11 @@ struct server {
 
 /* Listens on 127.0.0.1. Port 0 is any free port. False: see errno. */
 bool server_open(struct server *server, int port, struct hooks hooks);
-/* Serves until `*stop` is set. Signals come only while it waits, under `mask`, so that none is missed.
- * False: see errno. */
-bool server_run(struct server *server, const volatile sig_atomic_t *stop, const sigset_t *mask);
+/* From now on SIGINT and SIGTERM end server_run, and nothing else. Call it before other threads begin: they block the
+ * signals, too. */
+void server_catch_signals(void);
+/* Serves until such a signal comes. Signals come only while it waits, so that none is missed. False: see errno. */
+bool server_run(struct server *server);
 void server_close(struct server *server);
 
 /* Each returns ANSWERED, or FAILED if memory is out. */
@@ -64,9 +65,8 @@ enum step client_answer(struct client *client, const struct http_request *reques
                         const char *body, size_t len);
 enum step client_error(struct client *client, const struct http_request *request, int status, const char *headers,
                        const char *message);
-/* Sends an open file, and closes it. */
-enum step client_file(struct client *client, const struct http_request *request, int file, off_t size,
-                      const char *type);
+/* Sends the file at the request's path below the directory `root`, or 404. */
+enum step client_file(struct client *client, const struct http_request *request, int root);
 /* Sends a whole response, and closes the connection. */
 enum step client_end(struct client *client, const void *response, size_t len);
 /* Answers and closes the connection, since nobody knows where its next request would begin. */

@@ -39,6 +39,7 @@ enum {
     PUSH_EVENT_SUBSCRIBE = 7,
     PUSH_EVENT_UNSUBSCRIBE = 8,
     PUSH_EVENT_CALL = 9,
+    PUSH_EVENT_PUBLISH = 10,
     PUSH_EVENT_BINARY = 1
 };
 
@@ -69,6 +70,8 @@ typedef struct {
     uint32_t code;
     uint32_t reserved;
     void *owner;
+    const char *event;
+    const char *key;
 } push_event;
 
 typedef void (*push_event_fn)(void *user_data, const push_event *event);
@@ -113,6 +116,10 @@ typedef struct {
     uint64_t calls;
     uint64_t calls_given_up;
     uint64_t calls_waiting;
+    uint64_t publish_checks;
+    uint64_t publish_checks_given_up;
+    uint64_t publish_checks_waiting;
+    uint64_t patterns;
 } push_stats;
 
 typedef struct {
@@ -125,6 +132,7 @@ typedef struct {
     uint32_t flags;
     uint32_t reserved;
     const char *trace;
+    const char *except;
 } push_message;
 
 typedef struct {
@@ -290,6 +298,10 @@ push_status push_answer(push_server *server,
                         const void *data,
                         size_t len,
                         uint32_t flags);
+
+push_status push_allow_publish(push_server *server,
+                               push_request request,
+                               const push_message *instead);
 
 push_status push_deny(push_server *server,
                       push_request request,

@@ -170,8 +170,9 @@ extern "C" {
 #define PUSH_EVENT_DRAINED 6
 
 /* push_event.kind: a connection was subscribed to `channel`, with its request or later.  It comes
-   behind the connection's PUSH_EVENT_OPEN.  Polls cause no such event.  This kind is off by default
-   (option `events`). */
+   behind the connection's PUSH_EVENT_OPEN.  A pattern (`news.*`) is told in place of a channel: no
+   channel's name ends in "*".  Polls cause no such event.  This kind is off by default (option
+   `events`). */
 #define PUSH_EVENT_SUBSCRIBE 7
 
 /* push_event.kind: a connection's subscription to `channel` ended.  Each PUSH_EVENT_SUBSCRIBE is
@@ -187,6 +188,15 @@ extern "C" {
    is binary, PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`);
    then calls are refused. */
 #define PUSH_EVENT_CALL 9
+
+/* push_event.kind: a client of push.v1.json publishes to a channel whose option `client_publish` is
+   `host`, and may do so by its grant.  The host checks the message, and lets it be published with
+   push_allow_publish, as it is or replaced, or refuses it with push_deny.  `request` is the number
+   for that, `channel` the channel, `data` and `len` the payload; if that is binary,
+   PUSH_EVENT_BINARY stands in `flags`.  `event` and `key` are those of the message.  A client that
+   got no answer may publish the same again, with the same `key`; then this event comes again, too.
+   This kind is off by default (option `events`), and `client_publish=host` needs it. */
+#define PUSH_EVENT_PUBLISH 10
 
 /* push_event.flags: the client's message is binary. */
 #define PUSH_EVENT_BINARY 1
@@ -212,30 +222,30 @@ typedef void (*push_free_fn)(void *user_data);
 /* A client's connection, in events and calls.  Never 0, and not reused while the server runs. */
 typedef uint64_t push_connection;
 
-/* A request that the host must decide on, from PUSH_EVENT_REQUEST.  Never 0. */
+/* A request that the host must decide on, from PUSH_EVENT_REQUEST, _CALL or _PUBLISH.  Never 0. */
 typedef uint64_t push_request;
 
 /* An event for the host.  Start from PUSH_EVENT_INIT, and end with push_event_clear. */
 typedef struct {
     /* sizeof(push_event) in the host's header. */
     size_t size;
-    /* PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE, _UNSUBSCRIBE or
-       _CALL.  Ignore an event of an unknown kind. */
+    /* PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE,
+       _UNSUBSCRIBE, _CALL or _PUBLISH.  Ignore an event of an unknown kind. */
     uint32_t kind;
     /* PUSH_EVENT_ flags. */
     uint32_t flags;
     /* The connection that the event is about. 0 for PUSH_EVENT_DRAIN and _DRAINED. */
     push_connection connection;
     /* For PUSH_EVENT_REQUEST: the number for push_allow or push_deny.  For _CALL: the number for
-       push_answer or push_deny. */
+       push_answer or push_deny.  For _PUBLISH: the number for push_allow_publish or push_deny. */
     push_request request;
     /* The user in the connection's grant, or NULL. */
     const char *user;
     /* For PUSH_EVENT_OPEN: the first channel that the client was subscribed to, or NULL.  For
-       _REQUEST: the first channel that the request names, or NULL.  For _SUBSCRIBE and
-       _UNSUBSCRIBE: the channel. */
+       _REQUEST: the first channel that the request names, or NULL.  Patterns come behind channels.
+       For _SUBSCRIBE, _UNSUBSCRIBE and _PUBLISH: the channel, or a pattern but for _PUBLISH. */
     const char *channel;
-    /* The payload of PUSH_EVENT_MESSAGE or _CALL, or the request head of _REQUEST. */
+    /* The payload of PUSH_EVENT_MESSAGE, _CALL or _PUBLISH, or the request head of _REQUEST. */
     const void *data;
     /* The payload's length in bytes. */
     size_t len;
@@ -245,6 +255,10 @@ typedef struct {
     uint32_t reserved;
     /* Belongs to the library: the memory behind the pointers above. */
     void *owner;
+    /* The event type of a PUSH_EVENT_PUBLISH, or NULL. */
+    const char *event;
+    /* The idempotency key of a PUSH_EVENT_PUBLISH, or NULL. */
+    const char *key;
 } push_event;
 
 /* Gets one event, which is valid during the call.  It runs on the thread push-callback. */
@@ -326,7 +340,8 @@ typedef struct {
     /* Requests of attached hosts that the hub could not do, although the host's call may have
        returned PUSH_OK.  The hub's log says why. */
     uint64_t undone;
-    /* Gauge: bytes of clients' unfinished messages and requests, including the bookkeeping. */
+    /* Gauge: bytes of clients' unfinished messages and requests, and of their messages that wait for
+       the host's check, including the bookkeeping. */
     uint64_t inbox_bytes;
     /* Gauge: channels whose stream has ended (push_end), and of which the end is kept. */
     uint64_t ended_channels;
@@ -336,6 +351,15 @@ typedef struct {
     uint64_t calls_given_up;
     /* Gauge: calls that wait for the host's answer. */
     uint64_t calls_waiting;
+    /* Messages of clients that went to the host to be checked (PUSH_EVENT_PUBLISH). */
+    uint64_t publish_checks;
+    /* Messages of clients that the host did not check within the option `call_timeout`.  They were
+       not published. */
+    uint64_t publish_checks_given_up;
+    /* Gauge: messages of clients that wait for the host's check. */
+    uint64_t publish_checks_waiting;
+    /* Gauge: the different patterns that connections have. */
+    uint64_t patterns;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
@@ -365,6 +389,11 @@ typedef struct {
        of the message is a child of it if it is sampled.  One that is not valid is ignored, as that
        specification demands. */
     const char *trace;
+    /* The client that does not get the message, or NULL: the id that it has chosen (`client=` in its
+       URL), a UUID of 36 characters.  It gets the position in place of the message.  All clients with
+       this id are left out, over each transport, and also when they come back.  The id is no
+       secret, and proves nothing. */
+    const char *except;
 } push_message;
 
 /* A place in the hub's sequence of messages. */
@@ -692,7 +721,10 @@ push_status push_publish(push_server *server, const char *channel, const void *d
    nothing was done.  PUSH_ERR_TIMEOUT: the message may have been published, or may be published
    later; with a `key` it is safe to call again.  Without `out` the call does not wait, like
    push_publish.  The same goes for batches and broadcasts.  Other errors as for push_publish;
-   PUSH_ERR_INVALID also for a field of the message that is not allowed.
+   PUSH_ERR_INVALID also for a field of the message that is not allowed.  PUSH_ERR_UNSUPPORTED:
+   attached, `message->except` is set, and the hub is of a version that does not know it: nothing was
+   done.  Such a hub gets none of these messages, also if it comes while they wait for one.  The same
+   goes for batches and broadcasts.
 
    # Safety
    `message` and what it points to can be read; `out` is NULL or can be written. */
@@ -795,15 +827,21 @@ const push_grant *push_grant_all(void);
 
    On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
    still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
-   connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
-   PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
+   connected, encrypted by the host), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was
+   read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY, PUSH_ERR_UNSUPPORTED.  push_refusal writes what the client
+   is told then.
 
    The library sets TCP_NODELAY on a TCP socket, and turns SO_LINGER off.  If `poll_timeout` is longer than `heartbeat` plus
    `ping_timeout`, it also sets SO_KEEPALIVE and its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
    TCP_KEEPCNT) on the connection of a poll that waits.  It does so whatever the host has set.
 
-   A host whose own TLS protects the client's connection must relay it: it makes a Unix socket
-   pair, hands over one end, and copies bytes between the other end and the client.  If such a host
+   The host's own TLS may protect the client's connection if it is in the kernel (TCP_ULP "tls") with
+   the keys of both directions, of TLS 1.2 or 1.3.  `head` then has all that the host's TLS library
+   has decrypted, and the host sends no close_notify.  PUSH_ERR_DESCRIPTOR: the kernel has the keys
+   of one direction only, or none.  PUSH_ERR_UNSUPPORTED: the library or the hub can't do it.
+
+   A host whose TLS is in its own process must relay the connection: it makes a Unix socket pair,
+   hands over one end, and copies bytes between the other end and the client.  If such a host
    ends before the client does, it calls shutdown(SHUT_WR) on its end, and copies to the client
    what still comes until the end of the stream.  So the client is told when to come back, as in a
    drain.
@@ -816,8 +854,8 @@ const push_grant *push_grant_all(void);
    Attached (option `attach`), the connection goes to the hub's process and outlives this process.
    PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
    PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
-   PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, and the hub is too old for that.  If the hub was
-   away and turns out to be too old, the client gets 503.
+   PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, or the client's TLS is in the kernel, and the hub
+   is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
 
    # Safety
    `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to. */
@@ -926,15 +964,14 @@ push_status push_revoke_channel(push_server *server,
 /* Gives one connection another grant in place of its own, for example because a session was
    prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
    grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
-   With the option `user_channel` it is closed with 1001 if it has another user now.  `grant` is copied.
+   If it has another user now, the calls and messages of the user before that wait for the host get an
+   error, and with the option `user_channel` the connection is closed with 1001.  `grant` is copied.
 
-   PUSH_ERR_NOT_FOUND: the connection is gone.
+   PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: a field of `grant` is not allowed.
 
    # Safety
    `grant` can be read, with all it points to. */
-push_status push_renew(push_server *server,
-                       push_connection connection,
-                       const push_grant *grant);
+push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
 
 /* Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
    with push_adopt.  `grant` is copied; NULL is PUSH_ERR_INVALID.
@@ -951,9 +988,9 @@ push_status push_allow(push_server *server, push_request request, const push_gra
    gets `{"type":"answer","data":…}` with the number of its call.
 
    PUSH_ERR_NOT_FOUND: `request` is a number that this server gives to no request.  An answer changes
-   nothing if the call was already answered, if its client has gone, or after the option
-   `call_timeout`.  The same goes for an answer of the wrong kind: push_allow to a call, or
-   push_answer to PUSH_EVENT_REQUEST.
+   nothing if the call was already answered, if its client has gone or has another user now
+   (push_renew), or after the option `call_timeout`.  The same goes for an answer of the wrong kind:
+   push_allow to a call, or push_answer to PUSH_EVENT_REQUEST.
    PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: the queue of its
    thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message may have.
    PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
@@ -966,8 +1003,48 @@ push_status push_answer(push_server *server,
                         size_t len,
                         uint32_t flags);
 
-/* Answers PUSH_EVENT_REQUEST or PUSH_EVENT_CALL with no: the client gets `status` (401, 403, 429 or 503) with the
-   message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
+/* Answers PUSH_EVENT_PUBLISH (option client_publish=host) with yes: the client's message is published.
+   `instead` is NULL: it is published as the client sent it.  Otherwise the payload of `instead` is
+   published in its place, with `event` as its event type; if `event` is NULL, the client's event
+   type stays: it can be replaced, but not removed.  The channel and the key stay the client's, so
+   `instead->channel`, `->key`, `->trace` and `->except` must be NULL.  `instead` is copied.
+
+   What one connection publishes is published in the order in which the client sent it, whatever the
+   order of the answers.  Right before, the library looks again at what the client may do: if its
+   right was taken away since the event, the message is not published.  Nor is it if the host has
+   closed the connection, disconnected the user, or given the connection to another user
+   (push_renew).  If the client has gone by itself, it is published all the same.
+
+   PUSH_OK says that the answer is on its way, and not that the message is published.  A host that
+   must know subscribes to the channel, or publishes by itself and denies the client's message.  The
+   message is not published in the cases above, and in these:
+   - The hub is busy, as with PUSH_ERR_BUSY of push_publish, or can't write its log.  Then it tries
+     again until `call_timeout` after the client's message came.
+   - The payload of `instead` is larger than the client's, has to wait for earlier messages of the
+     connection, and the option `inbox_total` is reached.
+   - The option `max_message` was made smaller since then.
+   - The server stops while the message waits for earlier ones.
+
+   The client gets an error if it is still there and the server does not stop.  Otherwise, and if the
+   hub had no room, there is a line in the log.
+
+   PUSH_ERR_NOT_FOUND: `request` is a number that this server gives to no request.  An answer changes
+   nothing if the message already has its answer, or after the option `call_timeout`.  The same goes
+   for an answer of the wrong kind, such as push_allow or push_answer to this event.
+   PUSH_ERR_INVALID: a field of `instead` that is not allowed.  PUSH_ERR_TOO_LARGE: its payload is
+   larger than the option `max_message`.  PUSH_ERR_BUSY: the queue of its thread is full.
+   PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
+
+   # Safety
+   `instead` is NULL, or can be read with all it points to. */
+push_status push_allow_publish(push_server *server,
+                               push_request request,
+                               const push_message *instead);
+
+/* Answers PUSH_EVENT_REQUEST, PUSH_EVENT_CALL or PUSH_EVENT_PUBLISH with no: the client gets `status`
+   (401, 403, 429 or 503) with the message `reason` (at most 255 bytes; NULL: "not allowed").
+
+   PUSH_ERR_INVALID: another status, or a reason that is too long.  Other errors as for push_allow.
 
    # Safety
    `reason` is NULL or ends in NUL. */
@@ -1039,7 +1116,8 @@ int push_event_fd(push_server *server);
 push_status push_next_event(push_server *server, push_event *out, size_t out_size, int timeout_ms);
 
 /* Frees the data that an event points to, and empties the event.  NULL or an empty event does
-   nothing.  It may be called after push_stop.
+   nothing.  It may be called after push_stop.  An event of push_config_on_event needs no clearing,
+   and a copy of it is as short-lived as the event.
 
    # Safety
    `event` was initialized, or filled by push_next_event. */
@@ -1098,7 +1176,7 @@ void push_log_line_clear(push_log_line *line);
 
    Each page counts the whole channel, so take large pages of a large channel: 16,000 users take
    some 2 ms, part of it on the library's threads.  The call waits until each of these threads has
-   finished its present work.  A callback may call this.
+   looked through its part, some at a time between its other work.  A callback may call this.
 
    PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 
@@ -1139,13 +1217,13 @@ void push_users_clear(push_users *users);
 
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
-#define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

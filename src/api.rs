@@ -9,7 +9,7 @@ mod lasting;
 mod listing;
 mod of_hosts;
 mod publishing;
-mod questions;
+pub(crate) mod questions;
 mod tailing;
 
 use crate::auth::Authority;
@@ -20,17 +20,19 @@ use crate::error::{Error, Kind};
 use crate::grant::{Grant, Handover, Latest};
 use crate::http::refusal::Refusal;
 use crate::http::unserved;
-use crate::hub::{ChannelInfo, Placed};
+use crate::hub::{ChannelInfo, Placed, Replacement};
 use crate::limits::Inboxes;
 use crate::log::Level;
 use crate::metrics::losses::Loss;
 use crate::metrics::Reason;
+use crate::shard::client::checks::Instead;
 use crate::shard::client::presence::{PresenceQuery, Present, Wanted};
 use crate::shard::client::query::Tell;
 use crate::shard::connection::conn::{ConnectionId, RequestId};
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
 use crate::shard::turn::driver::Driver;
 use crate::sys::clock;
+use crate::sys::socket::Checked;
 use crate::waiter::Waiter;
 pub(crate) use acts::not_in_time_for_others;
 use bytes::Bytes;
@@ -38,7 +40,7 @@ pub(crate) use checks::{
     check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation, no_user_channels,
     CLOSE_CODES,
 };
-pub(crate) use everyone::{hubs_late, Counting};
+pub(crate) use everyone::{hubs_late, PendingUsers};
 pub(crate) use kept::Kept;
 pub(crate) use lasting::{not_in_time, places};
 use questions::Questions;
@@ -110,8 +112,8 @@ impl Api {
 
     /// Takes over a connection, or returns it with the error. Here it would gain nothing to wait for further connections.
     pub(crate) fn adopt(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
-        let Handover { head, grant, delays, .. } = connection;
-        self.adopt_shared(fd, head, grant.map(|grant| self.shared_grant(grant)), delays)
+        let Handover { head, grant, checked, .. } = connection;
+        self.adopt_shared(fd, head, grant.map(|grant| self.shared_grant(grant)), checked)
     }
 
     /// Does nothing: [`Self::adopt`] leaves no connection waiting.
@@ -131,10 +133,15 @@ impl Api {
         fd: OwnedFd,
         head: &[u8],
         grant: Option<Arc<Grant>>,
-        delays: bool,
+        checked: Checked,
     ) -> Result<(), (Error, OwnedFd)> {
         if let Err(error) = check_head(head) {
             return Err((error, fd));
+        }
+        if checked.tls.is_some() && cfg!(not(feature = "tls")) {
+            let error = Error::new(Kind::Unsupported, "this build of the library has no TLS, not even in the kernel");
+            let client = Client::of(&fd).granted(grant.as_deref());
+            return Err((self.not_taken(client, Reason::NotPlain, error), fd));
         }
         // The connection is counted here, before a shard takes it: a host may hand over many until then.
         let max = self.max_connections.load(Ordering::Relaxed);
@@ -145,7 +152,7 @@ impl Api {
             return Err((self.not_taken(client, Reason::MaxConnections, Error::new(Kind::Limit, text)), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
-        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|(fd, grant)| {
+        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, checked }).map_err(|(fd, grant)| {
             self.context.limits.connections.leave();
             (self.not_taken(Client::of(&fd).granted(grant.as_deref()), Reason::Busy, busy()), fd)
         })
@@ -189,6 +196,14 @@ impl Api {
         shard.ask(command).map_err(|_| busy())
     }
 
+    /// Lets a client's message be published; see `push_allow_publish`.
+    pub fn allow_publish(&self, request: u64, instead: Option<&Replacement<'_>>) -> Result<(), Error> {
+        instead.map_or(Ok(()), |instead| instead.check(self.max_message()))?;
+        let (shard, request) = self.find_request(request)?;
+        let instead = instead.map(|instead| Box::new(Instead::of(instead)));
+        shard.ask(Command::AllowPublish { request, instead }).map_err(|_| busy())
+    }
+
     /// Closes one connection; see `push_close`.
     pub fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
         let close = checked_close(code, reason)?;
@@ -206,8 +221,8 @@ impl Api {
 
     /// Takes over a connection that an attached host has passed. If there is no room, it answers the client and closes
     /// the connection, since no other process has the descriptor any more.
-    pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>, delays: bool) {
-        if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant), delays) {
+    pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>, checked: Checked) {
+        if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant), checked) {
             let refusal =
                 Refusal::unavailable(if error.kind() == Kind::Busy { "busy" } else { "full" }, error.to_string());
             self.refuse_unserved(&fd, head, &refusal);

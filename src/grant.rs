@@ -7,6 +7,7 @@ mod tests;
 
 use crate::error::Error;
 use crate::hub::{check_text, is_the_librarys, user_of, ChannelPattern};
+use crate::sys::socket::Checked;
 use channels::{listed, Channels};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Grant {
     /// The number of names at the beginning of `subscribe` to which the client is subscribed at once. A second list
     /// would make each grant larger.
     at_once: u16,
+    /// It was not given by anybody: the options say what its client may publish.
+    open: bool,
     /// The attached host that gets the client's events. 0 if there is none. It is here and not in the connection, since
     /// every byte there counts, and most grants are shared or exist anyway.
     host: u64,
@@ -37,8 +40,8 @@ pub(crate) struct Handover<'a> {
     /// The bytes that the host has read of the request.
     pub(crate) head: &'a [u8],
     pub(crate) grant: Option<Grant>,
-    /// True if the socket may delay small writes, as TCP does by default.
-    pub(crate) delays: bool,
+    /// What is known of the socket.
+    pub(crate) checked: Checked,
     /// True if others follow at once. Then this one may wait for them, until `flush`.
     pub(crate) followed: bool,
 }
@@ -150,13 +153,19 @@ impl Grant {
         if expires_at < 0 {
             return Err(Error::invalid("expires_at is seconds since 1970, or 0"));
         }
-        Ok(Grant { user: user.map(Arc::from), subscribe, publish, expires_at, keep_alive, at_once: 0, host: 0 })
+        let user = user.map(Arc::from);
+        Ok(Grant { user, subscribe, publish, expires_at, keep_alive, at_once: 0, open: false, host: 0 })
     }
 
-    /// The rights of a client that was handed over without a grant.
-    pub(crate) fn open(client_publish: bool) -> Self {
-        let publish = if client_publish { Channels::All } else { Channels::Nothing };
-        Grant { user: None, subscribe: Channels::All, publish, expires_at: 0, keep_alive: false, at_once: 0, host: 0 }
+    /// The rights of a client that was handed over without a grant. The option `client_publish` limits them.
+    pub(crate) fn open() -> Self {
+        let (subscribe, publish) = (Channels::All, Channels::All);
+        Grant { user: None, subscribe, publish, expires_at: 0, keep_alive: false, at_once: 0, open: true, host: 0 }
+    }
+
+    /// True if nobody gave it, so that the options say what its client may publish.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// The same grant without one channel, or without all channels that match a pattern.

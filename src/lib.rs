@@ -55,6 +55,17 @@
 #[cfg(test)]
 extern crate self as push;
 
+/// `Debug` for a type. It shows these fields only: the others have none, or say nothing.
+macro_rules! partial_debug {
+    ($name:ident $({ $($field:ident),+ })?) => {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))$($(.field(stringify!($field), &self.$field))+)?.finish_non_exhaustive()
+            }
+        }
+    };
+}
+
 pub mod api;
 mod attach;
 pub mod auth;

@@ -15,6 +15,20 @@ fn others_are_served(host: &Host) {
     assert_eq!(other.text(), "as ever");
 }
 
+/// A server that lets its clients send as fast as they can, and one of them.
+fn unlimited() -> (Host, Client) {
+    let host = Host::start(&[("client_rate", "0")]);
+    let client = host.websocket("channel=a", false);
+    (host, client)
+}
+
+/// Checks that all is read that the client has sent, and that others are served.
+fn is_read(client: &mut Client, host: &Host) {
+    client.frame(0x89, b"alive");
+    assert_eq!(client.next_frame(), (0x8a, b"alive".to_vec()));
+    others_are_served(host);
+}
+
 /// A frame with a mask of zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     common::masked::frame(first, payload, [0; 4])
@@ -28,8 +42,7 @@ fn flood(client: &Client, bytes: Vec<u8>, times: usize) -> std::thread::JoinHand
 
 #[test]
 fn a_hundred_thousand_pings_are_answered_in_order() {
-    let host = Host::start(&[("client_rate", "0")]);
-    let mut client = host.websocket("channel=a", false);
+    let (host, mut client) = unlimited();
     let pings: Vec<u8> = (0..1000u32).flat_map(|n| frame(0x89, &n.to_be_bytes())).collect();
     let sent = flood(&client, pings, 100);
     for n in 0..100_000u32 {
@@ -55,29 +68,23 @@ fn pongs_that_nobody_reads_end_the_connection() {
 
 #[test]
 fn a_quarter_million_messages_of_one_byte_are_read() {
-    let host = Host::start(&[("client_rate", "0")]);
-    let mut client = host.websocket("channel=a", false);
+    let (host, mut client) = unlimited();
     assert!(flood(&client, frame(0x81, b"x").repeat(1000), 250).join().unwrap());
-    client.frame(0x89, b"done");
-    assert_eq!(client.next_frame(), (0x8a, b"done".to_vec()));
-    others_are_served(&host);
+    is_read(&mut client, &host);
     host.stop();
 }
 
 #[test]
 fn endless_fragments_are_bounded_or_cost_nothing() {
-    let host = Host::start(&[("client_rate", "0")]);
+    let (host, mut client) = unlimited();
     // Fragments of one byte: the message becomes too large.
-    let mut client = host.websocket("channel=a", false);
     let _ = flood(&client, [frame(0x01, b"x"), frame(0x00, b"x").repeat(70_000)].concat(), 1);
     assert_eq!(client.close_code(), 1009);
     // Empty fragments: they take no memory.
     let mut client = host.websocket("channel=a", false);
     client.send(&frame(0x01, b"x"));
     assert!(flood(&client, frame(0x00, b"").repeat(1000), 250).join().unwrap());
-    client.frame(0x89, b"alive");
-    assert_eq!(client.next_frame(), (0x8a, b"alive".to_vec()));
-    others_are_served(&host);
+    is_read(&mut client, &host);
     host.stop();
 }
 

@@ -8,7 +8,6 @@ use push::events::{Event, EventKind};
 use push::grant::Grant;
 use push::Server;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Starts a server that takes calls, and asks it for events.
@@ -164,8 +163,7 @@ fn calls_of_a_connection_are_bounded_and_forgotten_with_it() {
 #[test]
 fn a_host_that_takes_no_events_is_not_buried_in_calls() {
     const CALLS: u64 = 40;
-    let options = [("event_queue", "16"), ("max_calls", "1000"), ("client_rate", "0"), ("threads", "1")];
-    let host = start(&options);
+    let host = start(&[("event_queue", "16"), ("max_calls", "1000"), ("client_rate", "0"), ("threads", "1")]);
     let (data, mut clients) = ("x".repeat(10_000), [(); 8].map(|()| open(&host)));
     // Each client sends more than the shard takes in one read, and all together more than the queue holds.
     let senders = clients.each_mut().map(|client| {
@@ -201,6 +199,45 @@ fn a_host_that_takes_no_events_is_not_buried_in_calls() {
     host.stop();
 }
 
+/// Calls are forgotten with their connection, so a client may come again and call again before the host has answered.
+#[test]
+fn a_client_that_comes_again_and_again_does_not_bury_the_host_in_calls() {
+    const CALLS: u64 = 4;
+    let host = start(&[("event_queue", "16"), ("max_calls", "4"), ("client_rate", "0"), ("threads", "1")]);
+    let stats = || host.server.stats().unwrap();
+    // The shard reads the head and the calls in one go, and so does not look at the queue between them.
+    let protocol = "Sec-WebSocket-Protocol: push.v1.json\r\n";
+    let head = format!("GET /push HTTP/1.1\r\nHost: {}\r\n{}{protocol}\r\n", host.address(), common::UPGRADE);
+    let mut bytes = head.into_bytes();
+    for reference in 1..=CALLS + 1 {
+        let text = format!(r#"{{"type":"call","ref":{reference},"data":"x"}}"#);
+        bytes.extend(common::masked::frame(0x81, text.as_bytes(), [1, 2, 3, 4]));
+    }
+    let comes = || {
+        let mut client = host.connect();
+        client.send(&bytes);
+        client.head()
+    };
+    until("new clients are refused", || comes().starts_with("HTTP/1.1 503 "));
+    let most = stats().events_waiting;
+    assert!((4 * 16..4 * 16 + CALLS).contains(&most), "{most}");
+    for _ in 0..10 {
+        assert!(comes().starts_with("HTTP/1.1 503 "));
+    }
+    assert_eq!((stats().events_waiting, stats().calls), (most, most));
+    for _ in 0..most {
+        host.server.answer_call(next(&host.server).request, b"for nobody", false).unwrap();
+    }
+    // While the queue was full, the server read nothing from them, and did not notice their end.
+    until("they have gone", || stats().connections == 0);
+    assert_eq!((stats().calls_waiting, stats().events_waiting), (0, 0));
+    let mut client = open(&host);
+    call(&mut client, 1, "x");
+    host.server.answer_call(next(&host.server).request, b"y", false).unwrap();
+    assert_eq!(client.text(), r#"{"type":"answer","data":"y","ref":1}"#);
+    host.stop();
+}
+
 /// The answer says so at once, whatever the reason is that nobody gets the call.
 #[test]
 fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
@@ -227,11 +264,8 @@ fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
         host.event_fd().unwrap();
         host.stats().unwrap();
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let lines = format!("Host: localhost\r\n{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE);
-    let head = format!("GET /push HTTP/1.1\r\n{lines}\r\n");
-    gone.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
+    let mut client = common::adopted(&gone, &format!("GET /push HTTP/1.1\r\n{lines}\r\n"), None);
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     call(&mut client, 7, "x");
     gone.answer_call(next(&gone).request, b"y", false).unwrap();

@@ -3,12 +3,10 @@
 
 mod common;
 
-use common::{field, until, Client, Host, PATIENCE};
+use common::{adopted, field, until, Client, Host, PATIENCE};
 use push::events::EventKind;
 use push::grant::{Grant, Terms};
 use push::Server;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 
 const BOTH: (&str, &str) = ("events", "subscribe,unsubscribe");
 
@@ -93,12 +91,10 @@ fn a_live_connection_tells_what_it_subscribes_to_and_nothing_that_is_refused() {
 #[test]
 fn an_event_names_the_connection_and_its_user_and_a_channel_that_is_taken_away_is_told_once() {
     let host = start(&[BOTH]);
-    let (listener, names) = (TcpListener::bind("127.0.0.1:0").unwrap(), ["a", "b", "c"].map(str::to_owned));
-    let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let names = ["a", "b", "c"].map(str::to_owned);
     let terms = Terms { user: Some("ann"), subscribe: &names, ..Terms::default() };
     let head = format!("GET /push HTTP/1.1\r\nHost: localhost\r\n{}\r\n", common::UPGRADE);
-    let socket = OwnedFd::from(listener.accept().unwrap().0);
-    host.server.adopt(socket, head.as_bytes(), Some(Grant::of(&terms).unwrap())).unwrap();
+    let mut client = adopted(&host.server, &head, Some(Grant::of(&terms).unwrap()));
     client.head();
     let first = host.server.next_event(Some(PATIENCE)).unwrap();
     assert_eq!((first.kind, first.user.as_deref()), (EventKind::Subscribe, Some("ann")));

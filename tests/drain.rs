@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{attached, field, until, Client, Host, PATIENCE, UPGRADE};
+use common::{adopted, attached, field, until, Client, Host, PATIENCE, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
 use push::hub::Publication;
 use push::Server;
 use std::collections::HashSet;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -151,14 +151,12 @@ fn the_host_gets_events_of_the_drain_and_may_go_on_until_it_stops() {
     assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
     let clients = crowd(&host, 20);
     (0..20).for_each(|_| assert_eq!(next().kind, EventKind::Open));
-    host.server.drain(Duration::from_secs(2)).unwrap();
+    host.server.drain(Duration::from_secs(10)).unwrap();
     assert_eq!(next().kind, EventKind::Drain);
     until("nobody is let in", || TcpStream::connect(host.address()).is_err());
     // A client that the host still hands over is refused over HTTP.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut late = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{STREAM}\r\n");
-    host.server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
+    let mut late = adopted(&host.server, &head, None);
     let (head, _) = late.response();
     assert!(head.starts_with("HTTP/1.1 503") && head.contains("Retry-After: "), "{head}");
     // Messages reach the clients that are still there.
@@ -209,11 +207,8 @@ fn attached_hosts_are_told() {
     // The host's request for events takes a moment to the hub. After that the host gets events of its own clients.
     for (number, host) in hosts.iter().enumerate() {
         let heard = (0..100).any(|_| {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut own = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
-            host.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
-            own.head();
+            adopted(host, &head, None).head();
             host.next_event(Some(Duration::from_millis(300))).is_ok()
         });
         assert!(heard, "host {number}");

@@ -3,11 +3,13 @@
 
 mod common;
 
-use common::{attached, counted, eventually, field, metrics, socket_path, until, Client, Host, CONTROL, UPGRADE};
+use common::{
+    adopted, attached, counted, eventually, field, metrics, socket_path, until, Client, Host, CONTROL, UPGRADE,
+};
 use push::grant::Grant;
 use push::metrics::Stats;
 use push::Server;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 const TOTAL: u64 = 1 << 20;
@@ -26,11 +28,8 @@ fn stats(host: &Host) -> Stats {
 
 /// A connection that somebody hands over.
 fn handed_over(server: &Server, head: &str) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let grant = Grant::new(Some("ann"), &[], &["*".into()], 0, false, true).unwrap();
-    server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), Some(grant)).unwrap();
-    Client::over(client)
+    adopted(server, head, Some(grant))
 }
 
 fn websocket_over(server: &Server) -> Client {

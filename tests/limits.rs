@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{eventually, field, until, Client, Host, UPGRADE};
+use common::{eventually, field, tcp_pair, until, Client, Host, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -119,13 +119,6 @@ fn a_stranger_cannot_name_an_address() {
     assert_eq!(outcome(&mut again), too_many("max_per_address"));
     one.stop();
     two.stop();
-}
-
-/// A connection on this machine, and the end that a host would hand over.
-fn tcp_pair() -> (Client, OwnedFd) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (Client::over(client), listener.accept().unwrap().0.into())
 }
 
 #[test]

@@ -39,6 +39,10 @@ push_ended_channels gauge
 push_calls_total counter
 push_calls_given_up_total counter
 push_calls_waiting gauge
+push_publish_checks_total counter
+push_publish_checks_given_up_total counter
+push_publish_checks_waiting gauge
+push_patterns gauge
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
 push_lost_messages_total counter
@@ -46,8 +50,8 @@ push_reload_success gauge
 push_engine_up gauge
 push_engine_waiting_bytes gauge
 push_engine_log_bytes gauge
-push_refusals_total counter reason: malformed unauthorized channel origin host expired denied not_found method timeout too_large websocket_version max_connections max_per_address max_per_user connect_rate connect_rate_per_address client_rate inbox_total message_timeout max_channels client_request proxy_header tls tls_name tls_keys not_tls not_plain draining busy resources control_key control attach
-push_tls_connections_total counter place: kernel off unavailable cipher unfinished refused
+push_refusals_total counter reason: malformed unauthorized channel origin host expired denied not_found method timeout too_large websocket_version max_connections max_per_address max_per_user connect_rate connect_rate_per_address client_rate inbox_total message_timeout max_channels max_patterns patterns_total client_request proxy_header tls tls_name tls_keys not_tls not_plain draining busy resources control_key control attach
+push_tls_connections_total counter place: kernel off unavailable cipher unfinished refused handed_over
 push_closed_total counter code: 1000 1001 1002 1005 1006 1007 1008 1009 1011 4403 4408 4429 other
 push_dropped_messages_total counter policy: drop-oldest latest
 push_trace_spans_total counter outcome: exported rejected dropped

@@ -17,7 +17,7 @@ const NOT_IN_GO: [(&str, &str); 8] = [
 ];
 
 /// Calls without a door in nginx, each with the reason.
-const NOT_IN_NGINX: [(&str, &str); 27] = [
+const NOT_IN_NGINX: [(&str, &str); 28] = [
     ("push_abi_version", "the module and the library are installed together"),
     ("push_last_error", "calls run on threads of nginx's pool, and answers are written on another"),
     ("push_version", "the same"),
@@ -35,6 +35,7 @@ const NOT_IN_NGINX: [(&str, &str); 27] = [
     ("push_close", "the control API has it"),
     ("push_send", "nginx takes no events"),
     ("push_answer", "the same"),
+    ("push_allow_publish", "the same; a hub in a worker refuses client_publish=host"),
     ("push_config_on_event", "the same"),
     ("push_event_fd", "the same"),
     ("push_next_event", "the same"),

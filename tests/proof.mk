@@ -10,8 +10,8 @@
 #   make test-power     pushd with a log, killed 200 times under load, and 200 losses of power; make test has fewer
 #   make test-tls       TLS with 2,000 clients, while certificates are renewed and nginx in front is reloaded (make test
 #                       has fewer), and under testssl.sh
-#   make test-ktls      TLS with `tls_kernel`, in a virtual machine with Debian's kernel, which is emulated; a minute or
-#                       two, and the tests are built before
+#   make test-ktls      TLS with `tls_kernel`, and nginx with TLS in the kernel, in a virtual machine with Debian's kernel,
+#                       which is emulated; some minutes, and the tests and the module for nginx are built before
 #   make test-cluster   hubs that share a log in Redis or NATS, under load, while they and its servers fail, 130 times;
 #                       target/cluster/report.md. FAULTS= chooses some of the faults, SHORT=1 does each twice
 #   make test-faults    no descriptors, a clock that is set, a hub and a host that are killed, and some of test-cluster,
@@ -50,7 +50,7 @@ test-power:
 test-tls: nginx-module
 	tests/tls/run
 
-test-ktls:
+test-ktls: nginx-module
 	tests/ktls/run $(TEST)
 
 test-cluster: library

@@ -126,6 +126,35 @@ fn links_lead_somewhere() {
     assert!(count > 20, "{count} links were found");
 }
 
+#[test]
+fn each_picture_of_the_console_is_shown() {
+    let page = prose(&root().join("docs/operating.md"));
+    let (mut hidden, mut count) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(root().join("docs/console")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        count += 1;
+        if !page.contains(&format!("](console/{name})")) {
+            hidden.push(name);
+        }
+    }
+    assert!(hidden.is_empty() && count > 10, "{hidden:?} of {count}");
+}
+
+/// The walk-through of a slow client begins with an alert. Who sets up the alerts reads another list.
+#[test]
+fn the_alert_of_the_walk_through_is_among_the_alerts() {
+    let page = prose(&root().join("docs/operating.md"));
+    let part = |begin: &str, end: &str| {
+        let (_, rest) = page.split_once(begin).unwrap_or_else(|| panic!("{begin} is not there"));
+        rest.split(end).next().unwrap().to_owned()
+    };
+    let alerts = part("\nWhat to alert on:\n\n", "\n\n");
+    let begins = part("\n## One client is slow\n\n", "\n\n");
+    let named: Vec<&str> = begins.split('`').filter(|word| word.starts_with("push_")).collect();
+    let missing: Vec<_> = named.iter().filter(|name| !alerts.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty() && !named.is_empty(), "{missing:?} of {named:?}");
+}
+
 /// The texts in backquotes on a page.
 fn quoted(page: &Path) -> Vec<String> {
     prose(page).split('`').skip(1).step_by(2).map(str::to_owned).collect()

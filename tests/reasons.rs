@@ -2,18 +2,10 @@
 
 mod common;
 
-use common::{eventually, field, Client, Host, Lines, UPGRADE};
+use common::{eventually, field, tcp_pair, Client, Host, Lines, UPGRADE};
 use push::grant::Grant;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::TcpStream;
 use std::time::Duration;
-
-/// A connection on this machine, and the end that a host would hand over.
-fn tcp_pair() -> (Client, OwnedFd) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (Client::over(client), listener.accept().unwrap().0.into())
-}
 
 /// A stream on channel `a` that the host handed over.
 const STREAM: &[u8] = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -58,6 +50,12 @@ fn line_of(lines: &Lines, begin: &str) -> String {
     let found = || lines.lock().unwrap().iter().find(|line| line.starts_with(begin)).cloned();
     eventually(|| found().is_some());
     found().unwrap()
+}
+
+/// Waits until a refusal is logged, for a client at this address.
+fn refused_from(lines: &Lines, begin: &str, address: &str) {
+    let line = line_of(lines, begin);
+    assert!(line.contains(&format!("address {address}")), "{line}");
 }
 
 type Options = &'static [(&'static str, &'static str)];
@@ -311,11 +309,9 @@ fn behind_a_proxy_the_address_is_the_clients() {
         assert!(line.ends_with("address 192.0.2.7, transport stream)"), "{line}");
         // This holds for refusals, too, and the next connection in the same slab entry has its own number.
         drop(host.get("channel=a", "X-Forwarded-For: 192.0.2.8\r\nOrigin: https://other.example\r\n").response());
-        let line = line_of(&lines, "Info refused with 403 origin");
-        assert!(line.contains("address 192.0.2.8"), "{line}");
+        refused_from(&lines, "Info refused with 403 origin", "192.0.2.8");
         drop(host.get("", "").response());
-        let line = line_of(&lines, "Info refused with 400");
-        assert!(line.contains("address 127.0.0.1"), "{line}");
+        refused_from(&lines, "Info refused with 400", "127.0.0.1");
         host.stop();
     }
 }
@@ -324,8 +320,7 @@ fn behind_a_proxy_the_address_is_the_clients() {
 fn an_address_that_a_stranger_claims_is_not_logged() {
     let (host, lines) = Host::logged(&[("trusted_proxies", "192.0.2.1")]);
     drop(host.get("", "X-Forwarded-For: 192.0.2.7\r\n").response());
-    let line = line_of(&lines, "Info refused with 400");
-    assert!(line.contains("address 127.0.0.1"), "{line}");
+    refused_from(&lines, "Info refused with 400", "127.0.0.1");
     host.stop();
 }
 
@@ -338,8 +333,7 @@ fn the_proxy_header_names_the_client_and_its_requests_do_not() {
         let request = "GET /push HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
         client.send(format!("PROXY TCP4 {source} 192.0.2.1 1 2\r\n{request}").as_bytes());
         drop(client.response());
-        let line = line_of(&lines, "Info refused with 400");
-        assert!(line.contains(&format!("address {address}")), "{line}");
+        refused_from(&lines, "Info refused with 400", address);
         host.stop();
     }
 }

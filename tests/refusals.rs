@@ -5,14 +5,13 @@ mod certificates;
 mod common;
 
 use certificates::Pair;
-use common::{counted, eventually, metrics, Client, Host, UPGRADE};
+use common::{adopted, counted, eventually, metrics, Client, Host, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
 use push::metrics::Reason;
 use std::any::Any;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
@@ -58,6 +57,8 @@ fn way(reason: Reason) -> Way {
         Reason::InboxTotal => (&[("inbox_total", "1MB"), ("max_client_message", "2MB"), ("message_timeout", "10m")], two_parts, "Info a WebSocket ended with 4429: all clients together have sent too many bytes of unfinished messages and requests (option inbox_total)"),
         Reason::MessageTimeout => (&[("message_timeout", "100ms")], |host| part(host, b"x"), "Info a WebSocket ended with 4408: a message did not come in time (option message_timeout)"),
         Reason::MaxChannels => (&[("max_channels", "1")], |host| get(host, "channel=a&channel=b", ""), "Info refused with 400 channels: more than 1 channels (option max_channels)"),
+        Reason::MaxPatterns => (&[("max_patterns", "1")], |host| get(host, "transport=sse&pattern=a*&pattern=b*", ""), "Info refused with 400 patterns: more than 1 patterns (option max_patterns)"),
+        Reason::PatternsTotal => (&[("max_patterns", "2"), ("patterns_total", "1")], |host| get(host, "transport=stream&pattern=a*&pattern=b*", ""), "Info refused with 503 patterns_total: "),
         Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: there is no type no\nsuch"),
         Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info the connection does not come from one of trusted_proxies"),
         Reason::Tls => return secure(|host| tls(host, b"\x16\x03\x01\0\x04\x14\0\0\0"), "Info the TLS handshake failed: "),
@@ -126,11 +127,7 @@ fn hand_over(host: &Host, query: &str, grant: Grant) -> Kept {
 
 /// Hands over a connection together with what has been read from it.
 fn hand_over_head(host: &Host, head: &str, grant: Grant) -> Kept {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let fd = OwnedFd::from(listener.accept().unwrap().0);
-    host.server.adopt(fd, head.as_bytes(), Some(grant)).unwrap();
-    Box::new(client)
+    Box::new(adopted(&host.server, head, Some(grant)))
 }
 
 fn denied(host: &Host) -> Kept {

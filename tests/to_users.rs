@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::folder::Folder;
 use common::{eventually, field, Client, Host, CONTROL, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::events::EventKind;
@@ -52,6 +53,12 @@ fn grant(user: Option<&str>, channels: &[&str]) -> Grant {
 fn to_user(host: &Host, user: &str, data: &str) -> String {
     let placed = host.server.publish_user(user, &Publication::new("", data.as_bytes())).unwrap();
     host.server.position_of(&placed)
+}
+
+/// Publishes to ada, whose client gets it.
+fn ada_gets(host: &Host, client: &mut Client, data: &str) {
+    to_user(host, "ada", data);
+    assert_eq!(field(&client.text(), "data"), data);
 }
 
 fn subscriptions(host: &Host, count: u64) {
@@ -161,8 +168,7 @@ fn no_client_names_the_channel_of_a_user() {
     // It still has its own, and everything else.
     client.say(r#"{"type":"subscribe","channel":"users"}"#);
     assert_eq!(field(&client.text(), "type"), "subscribed");
-    to_user(&host, "ada", "hers");
-    assert_eq!(field(&client.text(), "data"), "hers");
+    ada_gets(&host, &mut client, "hers");
     host.stop();
 }
 
@@ -226,8 +232,7 @@ fn the_user_of_a_token_has_its_channel_and_the_token_can_not_name_another() {
     assert_eq!(field(&renew(&mut client, &token("bob", &["news"], &[])), "code"), "user");
     assert_eq!(field(&renew(&mut client, &token("ada", &["user:bob"], &[])), "code"), "token");
     to_user(&host, "bob", "not hers");
-    to_user(&host, "ada", "still hers");
-    assert_eq!(field(&client.text(), "data"), "still hers");
+    ada_gets(&host, &mut client, "still hers");
     // What was revoked does not come back with a token.
     host.server.revoke_channel("ada", "user:ada", "").unwrap();
     assert_eq!(field(&client.text(), "type"), "unsubscribed");
@@ -269,8 +274,7 @@ fn users_with_odd_names_get_their_own_messages_and_no_others() {
     let mut ada = json(&host, grant(Some("ada"), &[]), "", &["user:ada"]);
     host.server.revoke_channel("ada*", "user:ada", "").unwrap();
     host.server.revoke_channel("*", "user:ada", "").unwrap();
-    to_user(&host, "ada", "still");
-    assert_eq!(field(&ada.text(), "data"), "still");
+    ada_gets(&host, &mut ada, "still");
     host.stop();
 }
 
@@ -342,15 +346,14 @@ fn a_connection_that_gets_another_user_ends_and_its_client_comes_back() {
 /// The end stands in a log that an earlier hub has written, or that one whose option is off writes.
 #[test]
 fn an_old_end_of_a_users_channel_sends_nobody_away() {
-    let directory = std::env::temp_dir().join(format!("push-users-{}", std::process::id()));
-    let engine = format!("file:{}", directory.display());
-    let before = Host::start(&[("engine", &engine)]);
+    let log = Folder::new("users");
+    let before = Host::start(&[("engine", &log.engine())]);
     before.publish("user:ada", "first");
     let end = Publication::mark("user:ada", Mark::End);
     let ended = before.server.publish(&end).unwrap();
     let position = before.server.position(ended.seq);
     before.stop();
-    let host = Host::start(&[ON, ("engine", &engine)]);
+    let host = Host::start(&[ON, ("engine", &log.engine())]);
     for transport in ["sse", "stream"] {
         let mut client = open(&host, transport, grant(Some("ada"), &[]), &format!("since={position}"));
         subscriptions(&host, 1);
@@ -360,7 +363,6 @@ fn an_old_end_of_a_users_channel_sends_nobody_away() {
         subscriptions(&host, 0);
     }
     host.stop();
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Elsewhere {
         let id = std::process::id() % 10_000;
         let name = format!("push-{id}-{number}");
         if !ip(&format!("netns add {name}")) {
-            eprintln!("vanishing: NOT RUN: {test}: network namespaces need root and iproute2");
+            common::not_run(&format!("vanishing: NOT RUN: {test}: network namespaces need root and iproute2"));
             return None;
         }
         // This network is for measurements between machines (RFC 2544), so no machine has it.
@@ -89,7 +89,7 @@ impl Elsewhere {
             && ip(&format!("-n {next} link set far up"))
             && elsewhere.router.as_ref().is_none_or(|router| elsewhere.route(router, &network));
         if !made {
-            eprintln!("vanishing: NOT RUN: {test}: there can be no pair of virtual cables here");
+            common::not_run(&format!("vanishing: NOT RUN: {test}: there can be no pair of virtual cables here"));
             return None;
         }
         Some(elsewhere)

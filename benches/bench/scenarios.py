@@ -25,6 +25,14 @@ class Metric:
     compared: bool = True  # whether a ratio to the scenario's base makes sense
 
 
+def _alone(unit, digits):
+    """Makes metrics with this unit, for which a ratio to the base makes no sense."""
+    return lambda name, title, digits=digits: Metric(name, title, unit, digits, False)
+
+
+_ns, _us, _ms, _s = _alone("ns", 0), _alone("µs", 1), _alone("ms", 2), _alone("s", 2)
+_count, _ratio = _alone("", 0), _alone("", 3)
+
 CPU = Metric("cpu_us_per_delivery", "CPU per delivery", "µs")
 P50 = Metric("p50_ms", "p50", "ms", 1, False)
 P99 = Metric("p99_ms", "p99", "ms", 1)
@@ -151,12 +159,12 @@ def _idle_tls(transport):
 
 
 _LATENCY = (
-    Metric("cluster_p50_ms", "p50", "ms", 3, False),
-    Metric("cluster_p99_ms", "p99", "ms", 3, False),
-    Metric("cluster_bare_p50_ms", "a bare append and a bare read that waits, p50", "ms", 3, False),
-    Metric("cluster_bare_p99_ms", "the same, p99", "ms", 3, False),
-    Metric("cluster_p50_over_bare", "p50 over the bare", "", 2, False),
-    Metric("cluster_p99_over_bare", "p99 over the bare", "", 2, False),
+    _ms("cluster_p50_ms", "p50", 3),
+    _ms("cluster_p99_ms", "p99", 3),
+    _ms("cluster_bare_p50_ms", "a bare append and a bare read that waits, p50", 3),
+    _ms("cluster_bare_p99_ms", "the same, p99", 3),
+    _ratio("cluster_p50_over_bare", "p50 over the bare", 2),
+    _ratio("cluster_p99_over_bare", "p99 over the bare", 2),
 )
 
 _HANDSHAKES = (
@@ -181,7 +189,7 @@ SCENARIOS = [
     ),
     Scenario(
         "saturated", "Saturated: 1,000 WebSockets, 500 messages of 100 B back to back", WS, _saturated,
-        (CPU, Metric("deliveries_per_s", "deliveries a second", "", 0, False), replace(P99, compared=False)), True,
+        (CPU, _count("deliveries_per_s", "deliveries a second"), replace(P99, compared=False)), True,
         ("floor", "libpush", "libpush-own", "uws"), base="uws",
     ),
     Scenario(
@@ -204,11 +212,11 @@ SCENARIOS = [
         "reloads", "nginx with 4 workers and 2,000 clients: ten reloads, a worker killed, stopped and started again; "
         "100 messages a second", NGINX, nginx.reloads,
         (
-            Metric("messages", "messages to arrive", "", 0, False), Metric("lost", "lost", "", 0, False),
-            Metric("doubled", "doubled or out of order", "", 0, False),
-            Metric("dropped", "connections dropped", "", 0, False),
-            Metric("old_workers_s", "old workers gone after, at most", "s", 2, False),
-            Metric("never_went", "reloads that they outlived", "", 0, False),
+            _count("messages", "messages to arrive"), _count("lost", "lost"),
+            _count("doubled", "doubled or out of order"),
+            _count("dropped", "connections dropped"),
+            _s("old_workers_s", "old workers gone after, at most"),
+            _count("never_went", "reloads that they outlived"),
         ), base="nchan", charted=3,
     ),
     Scenario("idle-ws", "Idle WebSockets, from 1,000 to 19,000", _without_floor(WS), _idle("ws"), (MEMORY,)),
@@ -219,7 +227,7 @@ SCENARIOS = [
         _both(Load("ws", 1000, 50), Load("ws", ALL_SUBSCRIBERS, 10, rate=1), _grown),
         (
             Metric("cpu_small", "with 1,000", "µs"), Metric("cpu_large", "with 19,000", "µs"),
-            Metric("growth", "19,000 over 1,000", "", 3, False),
+            _ratio("growth", "19,000 over 1,000"),
         ), charted=2,
     ),
     Scenario(
@@ -227,58 +235,58 @@ SCENARIOS = [
         ("floor", "libpush", "uws", "nchan"),
         _slow,
         (
-            Metric("p99_all_read_ms", "p99 when all read", "ms", 2, False),
-            Metric("p99_ms", "p99 of the others", "ms", 2, False),
-            Metric("others_p99", "with over without", "", 3, False),
+            _ms("p99_all_read_ms", "p99 when all read"),
+            _ms("p99_ms", "p99 of the others"),
+            _ratio("others_p99", "with over without"),
         ), charted=2,
     ),
     Scenario(
         "large", "A message of 1 MB to 1,000 WebSockets", ("libpush", "libpush-own", "uws", "nchan", "melody"), _large,
-        (Metric("extra_mb", "peak extra memory", "MB", 1, False), Metric("span_s", "until all had it", "s", 2, False)),
+        (Metric("extra_mb", "peak extra memory", "MB", 1, False), _s("span_s", "until all had it")),
     ),
     Scenario(
         "publish", "push_publish of 100 B, no subscribers", OURS, _micro("alone"),
-        (Metric("alone_ns", "a call", "ns", 0, False),), True, OURS,
+        (_ns("alone_ns", "a call"),), True, OURS,
     ),
     Scenario(
         "publish-waking", "push_publish of 100 B that wakes one shard", OURS, _micro("waking"),
         (
-            Metric("waking_ns", "shard on another CPU", "ns", 0, False),
-            Metric("bare_eventfd_ns", "a bare eventfd to there", "ns", 0, False),
-            Metric("waking_same_cpu_ns", "shard on the same CPU", "ns", 0, False),
-            Metric("bare_same_cpu_ns", "a bare eventfd to there", "ns", 0, False),
+            _ns("waking_ns", "shard on another CPU"),
+            _ns("bare_eventfd_ns", "a bare eventfd to there"),
+            _ns("waking_same_cpu_ns", "shard on the same CPU"),
+            _ns("bare_same_cpu_ns", "a bare eventfd to there"),
         ), True, OURS,
     ),
     Scenario(
         "publish-threads", "push_publish from 4 threads to 4 channels, over 1 thread", OURS, _micro("threads"),
         (
-            Metric("one_thread_per_s", "1 thread, a second", "", 0, False),
-            Metric("four_threads_per_s", "4 threads, a second", "", 0, False),
-            Metric("four_over_one", "4 over 1", "", 3, False),
+            _count("one_thread_per_s", "1 thread, a second"),
+            _count("four_threads_per_s", "4 threads, a second"),
+            _ratio("four_over_one", "4 over 1"),
         ), True, OURS,
     ),
     Scenario(
         "publish-attached", "push_publish of 100 B from an attached process, to pushd", OURS,
         _micro("attached", nginx.PUSHD, paths.RUN),
         (
-            Metric("acknowledged_per_s", "pipelined from one thread, acknowledged, a second", "", 0, False),
-            Metric("one_at_a_time_us", "one at a time, with its position, p50", "µs", 1, False),
-            Metric("bare_round_trip_us", "a bare round trip to there, p50", "µs", 1, False),
+            _count("acknowledged_per_s", "pipelined from one thread, acknowledged, a second"),
+            _us("one_at_a_time_us", "one at a time, with its position, p50"),
+            _us("bare_round_trip_us", "a bare round trip to there, p50"),
         ), True, OURS,
     ),
     Scenario(
         "channels", "1,000,000 channels in existence", OURS, _micro("channels", 1000000),
         (
-            Metric("among_over_alone", "publish to one, over only one in existence", "", 3, False),
-            Metric("to_scattered_ns", "publish to one after the other", "ns", 0, False),
+            _ratio("among_over_alone", "publish to one, over only one in existence"),
+            _ns("to_scattered_ns", "publish to one after the other"),
             Metric("channel_bytes", "an idle channel, without its name", "B", 0, False),
         ),
     ),
     Scenario(
         "start", "From starting a host's process to listening", OURS, _micro("start", paths.BIN / "own-listener"),
         (
-            Metric("start_ms", "the process", "ms", 2, False),
-            Metric("push_start_ms", "push_start alone", "ms", 2, False)
+            _ms("start_ms", "the process"),
+            _ms("push_start_ms", "push_start alone")
         ),
         True, OURS,
     ),
@@ -289,47 +297,47 @@ SCENARIOS = [
     Scenario(
         "engine-caller", "Publishing 100 B with a log on disk", OURS, _engine("caller"),
         (
-            Metric("caller_ns", "CPU of its caller", "ns", 0, False),
-            Metric("caller_memory_ns", "without the log", "ns", 0, False),
-            Metric("caller_over_memory", "with over without", "", 3, False),
+            _ns("caller_ns", "CPU of its caller"),
+            _ns("caller_memory_ns", "without the log"),
+            _ratio("caller_over_memory", "with over without"),
         ), charted=2,
     ),
     Scenario(
         "engine-throughput", "500,000 messages of 100 B from one thread until they are in the log", OURS,
         _engine("throughput"),
         (
-            Metric("throughput_per_s", "messages a second", "", 0, False),
-            Metric("throughput_bare_per_s", "a bare write of their bytes in 64 KB pieces", "", 0, False),
-            Metric("throughput_memory_per_s", "without a log", "", 0, False),
-            Metric("throughput_over_bare", "over the bare write", "", 3, False),
-            Metric("throughput_memory_over_bare", "without a log, over the bare write", "", 3, False),
-            Metric("throughput_over_memory", "over the same without a log", "", 3, False),
+            _count("throughput_per_s", "messages a second"),
+            _count("throughput_bare_per_s", "a bare write of their bytes in 64 KB pieces"),
+            _count("throughput_memory_per_s", "without a log"),
+            _ratio("throughput_over_bare", "over the bare write"),
+            _ratio("throughput_memory_over_bare", "without a log, over the bare write"),
+            _ratio("throughput_over_memory", "over the same without a log"),
         ), charted=3,
     ),
     Scenario(
         "engine-always", "64 publishers that wait for their position, engine_sync=always", OURS, _engine("always"),
         (
-            Metric("always_per_s", "messages a second", "", 0, False),
-            Metric("always_bare_per_s", "64 for each bare fdatasync", "", 0, False),
-            Metric("always_over_bare", "over the bare fdatasync", "", 3, False),
-            Metric("always_over_group", "over 64 threads that wait for it with nothing but a lock", "", 3, False),
+            _count("always_per_s", "messages a second"),
+            _count("always_bare_per_s", "64 for each bare fdatasync"),
+            _ratio("always_over_bare", "over the bare fdatasync"),
+            _ratio("always_over_group", "over 64 threads that wait for it with nothing but a lock"),
         ), charted=2,
     ),
     Scenario(
         "engine-start", "A start with a log of 1,000,000 messages of 100 B", OURS, _engine("start"),
         (
-            Metric("log_start_ms", "push_start", "ms", 0, False),
-            Metric("log_read_ms", "reading and checksumming the files", "ms", 0, False),
-            Metric("log_start_over_read", "over that", "", 2, False),
+            _ms("log_start_ms", "push_start", 0),
+            _ms("log_read_ms", "reading and checksumming the files", 0),
+            _ratio("log_start_over_read", "over that", 2),
         ), charted=2,
     ),
     Scenario(
         "cluster-throughput", "100,000 messages of 100 B from one thread into a log in Redis", OURS, cluster.throughput,
         (
-            Metric("cluster_per_s", "messages a second", "", 0, False),
-            Metric("cluster_bare_per_s", "a bare client that sends the same requests", "", 0, False),
-            Metric("cluster_batch", "messages a request", "", 0, False),
-            Metric("cluster_over_bare", "over the bare client", "", 3, False),
+            _count("cluster_per_s", "messages a second"),
+            _count("cluster_bare_per_s", "a bare client that sends the same requests"),
+            _count("cluster_batch", "messages a request"),
+            _ratio("cluster_over_bare", "over the bare client"),
         ), charted=3,
     ),
     Scenario(
@@ -350,10 +358,10 @@ SCENARIOS = [
     Scenario(
         "cluster-killed", "Three hubs with 15,000 SSE subscribers; one hub is killed", OURS, killed.measure,
         (
-            Metric("cluster_moved", "clients that came to the others", "", 0, False),
-            Metric("cluster_wrong", "lost, doubled, out of order, or a gap told", "", 0, False),
-            Metric("cluster_requests", "requests to Redis for that", "", 0, False),
-            Metric("cluster_back_s", "until the last was served", "s", 2, False),
+            _count("cluster_moved", "clients that came to the others"),
+            _count("cluster_wrong", "lost, doubled, out of order, or a gap told"),
+            _count("cluster_requests", "requests to Redis for that"),
+            _s("cluster_back_s", "until the last was served"),
         ), charted=3,
     ),
     Scenario(
@@ -386,11 +394,11 @@ SCENARIOS = [
         ("libpush-tls", "nchan-tls"), tls.storm,
         (
             Metric("storm_cpu_us", "CPU per client that comes back", "µs", 1),
-            Metric("storm_s", "until all are back", "s", 2, False),
-            Metric("storm_again", "were cut off and came again", "", 0, False),
-            Metric("p99_all_read_ms", "p99 of the 1,000 before", "ms", 2, False),
-            Metric("p99_ms", "p99 of the 1,000 meanwhile", "ms", 2, False),
-            Metric("others_p99", "with over without", "", 3, False),
+            _s("storm_s", "until all are back"),
+            _count("storm_again", "were cut off and came again"),
+            _ms("p99_all_read_ms", "p99 of the 1,000 before"),
+            _ms("p99_ms", "p99 of the 1,000 meanwhile"),
+            _ratio("others_p99", "with over without"),
         ), quick_servers=QUICK_TLS, base="nchan-tls", charted=5,
     ),
     Scenario(

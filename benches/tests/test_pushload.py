@@ -26,14 +26,12 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
-class Server:
-    """Sends each subscriber the chunks of bytes that `deliver` makes of all messages so far."""
+class Listening:
+    """Accepts connections in a thread, and gives each to `_take`."""
 
-    def __init__(self, deliver, messages):
-        self.deliver, self.messages = deliver, messages
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
-        self.subscribers, self.payloads, self.requests = [], [], 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -42,7 +40,19 @@ class Server:
                 client = self.listener.accept()[0]
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            self._take(client)
+
+
+class Server(Listening):
+    """Sends each subscriber the chunks of bytes that `deliver` makes of all messages so far."""
+
+    def __init__(self, deliver, messages):
+        self.deliver, self.messages = deliver, messages
+        self.subscribers, self.payloads, self.requests = [], [], 0
+        super().__init__()
+
+    def _take(self, client):
+        threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
         try:
@@ -99,26 +109,19 @@ def context(tickets=True):
     return made
 
 
-class Terminator:
+class Terminator(Listening):
     """TLS in front of a server. Each piece of bytes that the server sends becomes a record. The next connection gets
     the next context of `contexts`, and the last one stays. None closes the connection."""
 
     def __init__(self, server, *contexts):
         self.server, self.contexts, self.versions = server, list(contexts), []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                client = self.listener.accept()[0]
-            except OSError:
-                return
-            chosen = self.contexts.pop(0) if len(self.contexts) > 1 else self.contexts[0]
-            if chosen is None:
-                client.close()
-                continue
+    def _take(self, client):
+        chosen = self.contexts.pop(0) if len(self.contexts) > 1 else self.contexts[0]
+        if chosen is None:
+            client.close()
+        else:
             threading.Thread(target=self._serve, args=(client, chosen), daemon=True).start()
 
     def _serve(self, client, chosen):

@@ -28,7 +28,9 @@ enum {
 typedef struct {
     push_config *config;         /* the options, checked as they were read */
     ngx_array_t options;         /* of ngx_str_t: the names given with push_option */
-    ngx_uint_t max_channels;     /* this option of an embedded hub */
+    ngx_uint_t max_channels;     /* these options of an embedded hub */
+    ngx_uint_t max_patterns;
+    ngx_flag_t user_channel;
     ngx_str_t attach;            /* unix:PATH, or empty: the hub is embedded */
     ngx_msec_t attach_timeout;
     ngx_msec_t drain;
@@ -64,6 +66,7 @@ typedef struct {
     ngx_http_complex_value_t channel;
     ngx_http_complex_value_t *event;
     ngx_http_complex_value_t *key;
+    ngx_http_complex_value_t *except;
     ngx_flag_t publish_trace;
     /* push_begin, push_end: the call, or NULL. They use `channel`, too. */
     push_status (*mark)(push_server *server, const char *channel, push_position *out);
@@ -139,6 +142,7 @@ char *ngx_http_push_set_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* Checks a value without variables, by the rules of a directive or parameter. */
 char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value);
 const char *ngx_http_push_bad_channel(ngx_str_t *text); /* NULL, or what is wrong with it */
+const char *ngx_http_push_bad_pattern(ngx_str_t *text); /* likewise; a name without a * at its end is allowed as well */
 ngx_int_t ngx_http_push_read_switch(ngx_str_t *text); /* 1, 0, or NGX_ERROR */
 /* off (0), @SECONDS since 1970, or a time from now. */
 ngx_int_t ngx_http_push_read_expiry(ngx_str_t *text, int64_t *expires_at);

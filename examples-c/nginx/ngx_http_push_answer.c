@@ -57,7 +57,7 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
 /* Takes the header lines of a response of the library, up to the empty line. nginx writes some of them itself. */
 static ngx_int_t ngx_http_push_take_lines(ngx_http_request_t *r, u_char *line, const char **type, u_char **body)
 {
-    static const char *const own[] = { "Content-Length", "Connection", "Cache-Control" };
+    static const char *const own[] = { "Content-Length", "Connection", "Cache-Control", "Date" };
     u_char *end, *value;
     ngx_uint_t i;
 

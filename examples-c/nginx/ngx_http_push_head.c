@@ -52,11 +52,12 @@ static ngx_flag_t ngx_http_push_is_among(ngx_table_elt_t *header, const ngx_str_
 }
 
 static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t relayed, ngx_flag_t websocket,
-    ngx_flag_t addressed)
+    ngx_flag_t addressed, ngx_flag_t named)
 {
     static const ngx_str_t always[] = {
         ngx_string("content-length"), ngx_string("transfer-encoding"), ngx_string("expect"), ngx_null_string
     };
+    static const ngx_str_t host[] = { ngx_string("host"), ngx_null_string };
     static const ngx_str_t address[] = { ngx_string("forwarded"), ngx_string("x-forwarded-for"), ngx_null_string };
     static const ngx_str_t hop[] = {
         ngx_string("connection"), ngx_string("upgrade"), ngx_string("keep-alive"), ngx_string("te"),
@@ -64,6 +65,7 @@ static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t 
     };
 
     return ngx_http_push_is_among(header, always) || (addressed && ngx_http_push_is_among(header, address))
+           || (named && ngx_http_push_is_among(header, host))
            || (relayed && ngx_http_push_is_among(header, hop + (websocket ? 2 : 0)));
 }
 
@@ -89,11 +91,31 @@ static ngx_flag_t ngx_http_push_is_clean(ngx_str_t *text)
     return 1;
 }
 
+/* The host and port of an absolute target, "GET http://host:port/path". They count in place of the Host line (RFC 9112,
+ * section 3.2.2), for nginx as well. nginx keeps the host without the port. */
+static ngx_str_t ngx_http_push_target_host(ngx_http_request_t *r)
+{
+    ngx_str_t host = ngx_null_string;
+    u_char *end;
+
+    r = r->main;
+    if (r->host_start == NULL || r->http_version >= NGX_HTTP_VERSION_20) {
+        return host;
+    }
+    host.data = r->host_start;
+    end = r->request_line.data + r->request_line.len;
+    while (&host.data[host.len] < end && ngx_strchr("/? ", host.data[host.len]) == NULL) {
+        host.len++;
+    }
+    return host;
+}
+
 static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_request_t *r,
     ngx_http_push_subscription_t *subscription, ngx_flag_t relayed, ngx_flag_t addressed)
 {
     ngx_list_part_t *part;
     ngx_table_elt_t *header;
+    ngx_str_t host;
     ngx_flag_t old;
     u_char *mark;
     size_t path;
@@ -114,10 +136,17 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
     old = relayed ? !subscription->websocket : r->http_version == NGX_HTTP_VERSION_10;
     ngx_http_push_write_text(w, old ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
 
+    host = ngx_http_push_target_host(r);
+    if (host.len > 0) {
+        ngx_http_push_write_text(w, "Host: ");
+        ngx_http_push_write(w, host.data, host.len);
+        ngx_http_push_write_text(w, "\r\n");
+    }
     for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
         header = part->elts;
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket, addressed)) {
+            if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket, addressed,
+                                          host.len > 0)) {
                 continue;
             }
             /* nginx's parsers let none of these pass, but checking it again costs little. */

@@ -130,14 +130,18 @@ char *ngx_http_push_set_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return *field != NULL ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
-/* push_publish channel [event=value] [key=value]; and push_publish_user user [event=value] [key=value]; */
+/* push_publish channel [event=value] [key=value] [except=value]; and push_publish_user user, with the same. */
 char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_push_loc_conf_t *plcf = conf;
-    ngx_http_complex_value_t **field;
+    const struct {
+        const char *name;
+        ngx_http_complex_value_t **field;
+    } known[] = { { "event=", &plcf->event }, { "key=", &plcf->key }, { "except=", &plcf->except } };
+    const size_t count = sizeof known / sizeof known[0];
     ngx_str_t *words = cf->args->elts, text;
     ngx_uint_t i;
-    size_t prefix;
+    size_t at, prefix;
 
     if (plcf->publish) {
         return "is not the only push_publish or push_publish_user here";
@@ -150,21 +154,22 @@ char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
     for (i = 2; i < cf->args->nelts; i++) {
-        if (ngx_strncmp(words[i].data, "event=", 6) == 0) {
-            field = &plcf->event;
-            prefix = 6;
-        } else if (ngx_strncmp(words[i].data, "key=", 4) == 0) {
-            field = &plcf->key;
-            prefix = 4;
-        } else {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V \"%V\": event= and key= are known", &cmd->name, &words[i]);
+        for (at = 0; at < count; at++) {
+            if (ngx_strncmp(words[i].data, known[at].name, ngx_strlen(known[at].name)) == 0) {
+                break;
+            }
+        }
+        if (at == count) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V \"%V\": event=, key= and except= are known", &cmd->name,
+                               &words[i]);
             return NGX_CONF_ERROR;
         }
+        prefix = ngx_strlen(known[at].name);
         text.data = words[i].data + prefix;
         text.len = words[i].len - prefix;
-        *field = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
-        if (*field == NULL || ngx_http_push_compile(cf, &text, *field) != NGX_CONF_OK
-            || ngx_http_push_check_value(cf, prefix == 6 ? "event=" : "key=", *field) != NGX_CONF_OK)
+        *known[at].field = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
+        if (*known[at].field == NULL || ngx_http_push_compile(cf, &text, *known[at].field) != NGX_CONF_OK
+            || ngx_http_push_check_value(cf, known[at].name, *known[at].field) != NGX_CONF_OK)
         {
             return NGX_CONF_ERROR;
         }

@@ -16,12 +16,36 @@ static char *ngx_http_push_set(ngx_conf_t *cf, push_config *config, const char *
     return NGX_CONF_OK;
 }
 
+/* Whether an option has the host check what clients publish. Its name may begin with channel.PATTERN. */
+static ngx_flag_t ngx_http_push_asks_host(ngx_str_t *name, ngx_str_t value)
+{
+    static ngx_str_t option = ngx_string("client_publish");
+
+    while (value.len != 0 && value.data[0] <= ' ') {
+        value.data++;
+        value.len--;
+    }
+    while (value.len != 0 && value.data[value.len - 1] <= ' ') {
+        value.len--;
+    }
+    return name->len >= option.len && ngx_strcmp(name->data + name->len - option.len, option.data) == 0
+        && value.len == sizeof("host") - 1 && ngx_strncmp(value.data, "host", value.len) == 0;
+}
+
+/* The value of an option that is a number. The library has found it to be one. It may have spaces around it: then the
+ * hub alone counts. */
+static ngx_uint_t ngx_http_push_bound(ngx_str_t *value)
+{
+    ngx_int_t bound = ngx_http_push_number(value);
+
+    return bound != NGX_ERROR ? (ngx_uint_t) bound : NGX_MAX_INT_T_VALUE;
+}
+
 /* push_option name value; */
 static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_push_main_conf_t *mcf = conf;
     ngx_str_t *words = cf->args->elts, *name;
-    ngx_int_t max;
 
     (void) cmd;
     if (ngx_strcmp(words[1].data, "attach") == 0) {
@@ -40,10 +64,20 @@ static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
     if (ngx_http_push_set(cf, mcf->config, (char *) words[1].data, (char *) words[2].data) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
-    /* The library has found it to be a number. It may have spaces around it: then the hub alone counts. */
+    /* Each message would wait for an answer that can't come. */
+    if (ngx_http_push_asks_host(&words[1], words[2])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "push_option %V host: nginx takes no events, so nobody would check the messages; use "
+                           "push_attach, set it where pushd is started, and attach the application there, too",
+                           &words[1]);
+        return NGX_CONF_ERROR;
+    }
     if (ngx_strcmp(words[1].data, "max_channels") == 0) {
-        max = ngx_http_push_number(&words[2]);
-        mcf->max_channels = max != NGX_ERROR ? (ngx_uint_t) max : NGX_MAX_INT_T_VALUE;
+        mcf->max_channels = ngx_http_push_bound(&words[2]);
+    } else if (ngx_strcmp(words[1].data, "max_patterns") == 0) {
+        mcf->max_patterns = ngx_http_push_bound(&words[2]);
+    } else if (ngx_strcmp(words[1].data, "user_channel") == 0) {
+        mcf->user_channel = ngx_http_push_is(&words[2], "true");
     }
     return NGX_CONF_OK;
 }
@@ -282,6 +316,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
         conf->channel = prev->channel;
         conf->event = prev->event;
         conf->key = prev->key;
+        conf->except = prev->except;
         conf->mark = prev->mark;
     }
     ngx_conf_merge_ptr_value(conf->grant, prev->grant, NULL);

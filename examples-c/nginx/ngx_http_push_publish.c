@@ -146,6 +146,11 @@ static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
         return rc;
     }
     message.key = (const char *) text.data;
+    rc = ngx_http_push_text(r, plcf->except, &text);
+    if (rc != NGX_OK && rc != NGX_DECLINED) {
+        return rc;
+    }
+    message.except = (const char *) text.data;
     if (plcf->publish_trace) {
         message.trace = ngx_http_push_trace(r);
     }

@@ -4,11 +4,15 @@
 
 /* The library's bound of a grant. No option changes it. */
 #define MAX_GRANTED 1000
+/* The bytes that may stand before the * of a pattern that a client asks for. */
+#define MAX_PREFIX 64
 
 typedef struct {
     ngx_conf_t *cf;
     ngx_str_t *location;
     ngx_uint_t max_channels;     /* of a request */
+    ngx_uint_t max_patterns;     /* likewise */
+    ngx_flag_t user_channel;     /* the hub is known to have this option on */
 } ngx_http_push_place_t;
 
 static char *ngx_http_push_too_many(ngx_http_push_place_t *place, const char *directives, ngx_uint_t count,
@@ -95,8 +99,32 @@ static char *ngx_http_push_check_counts(ngx_http_push_place_t *place, ngx_http_p
     return NGX_CONF_OK;
 }
 
-/* Whether a grant may allow a channel. One with variables may allow any. */
-static ngx_flag_t ngx_http_push_may_allow(ngx_array_t *grant, ngx_str_t *name)
+static ngx_flag_t ngx_http_push_is_of_users(ngx_str_t *name)
+{
+    return name->len >= 5 && ngx_memcmp(name->data, "user:", 5) == 0;
+}
+
+/* With the option user_channel the library takes no grant that has the channels of users in it. */
+static char *ngx_http_push_check_users(ngx_http_push_place_t *place, const char *directive, ngx_array_t *values)
+{
+    ngx_http_push_value_t *value = values != NULL ? values->elts : NULL;
+    ngx_uint_t i;
+
+    for (i = 0; value != NULL && i < values->nelts; i++) {
+        if (value[i].text.lengths == NULL && ngx_http_push_is_of_users(&value[i].text.value)) {
+            ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
+                          "%s \"%V\" in location \"%V\" begins with user:, as the names do that belong to the library "
+                          "(push_option user_channel)",
+                          directive, &value[i].text.value, place->location);
+            return NGX_CONF_ERROR;
+        }
+    }
+    return NGX_CONF_OK;
+}
+
+/* Whether a grant may allow a channel, or cover a pattern. One with variables may allow any. A variable makes no
+ * pattern. */
+static ngx_flag_t ngx_http_push_may_allow(ngx_array_t *grant, ngx_str_t *name, ngx_flag_t pattern)
 {
     ngx_http_push_value_t *value = grant != NULL ? grant->elts : NULL;
     ngx_str_t text;
@@ -104,6 +132,9 @@ static ngx_flag_t ngx_http_push_may_allow(ngx_array_t *grant, ngx_str_t *name)
 
     for (i = 0; value != NULL && i < grant->nelts; i++) {
         text = value[i].text.value;
+        if (pattern && !value[i].pattern) {
+            continue;
+        }
         if (value[i].pattern) {
             text.len--;
         }
@@ -117,28 +148,63 @@ static ngx_flag_t ngx_http_push_may_allow(ngx_array_t *grant, ngx_str_t *name)
     return 0;
 }
 
-static const char *ngx_http_push_bad_asked(ngx_array_t *grant, ngx_str_t *name)
+static const char *ngx_http_push_bad_asked(ngx_http_push_place_t *place, ngx_array_t *grant, ngx_str_t *name)
 {
     const char *bad = ngx_http_push_bad_channel(name);
 
     if (bad == NULL && memmem(name->data, name->len, "\xef\xbf\xbd", 3) != NULL) {
         bad = "has U+FFFD, which stands for bytes that are not UTF-8";
     }
-    return bad != NULL || ngx_http_push_may_allow(grant, name) ? bad : "is not granted by push_grant";
+    if (bad == NULL && place->user_channel && ngx_http_push_is_of_users(name)) {
+        bad = "is the channel of a user, which no client may name (push_option user_channel)";
+    }
+    return bad != NULL || ngx_http_push_may_allow(grant, name, 0) ? bad : "is not granted by push_grant";
 }
 
-/* The channels that push_parameters names. They count only where push_subscribe has none. */
+static const char *ngx_http_push_bad_asked_pattern(ngx_array_t *grant, ngx_str_t *pattern)
+{
+    const char *bad;
+
+    if (pattern->len == 0 || pattern->data[pattern->len - 1] != '*') {
+        return "does not end in *, as a pattern does; one channel is named with channel=";
+    }
+    bad = ngx_http_push_bad_pattern(pattern);
+    if (bad != NULL) {
+        return bad;
+    }
+    if (memmem(pattern->data, pattern->len, "\xef\xbf\xbd", 3) != NULL) {
+        return "has U+FFFD, which stands for bytes that are not UTF-8";
+    }
+    if (ngx_http_push_is_of_users(pattern)) {
+        return "begins with user:, as the names do that no pattern fits";
+    }
+    if (pattern->len > MAX_PREFIX + 1) {
+        return "has more than 64 bytes before its *";
+    }
+    return ngx_http_push_may_allow(grant, pattern, 1) ? NULL : "is not covered by a pattern of push_grant";
+}
+
+static char *ngx_http_push_bad_query(ngx_http_push_place_t *place, ngx_str_t *query, ngx_str_t *pair, const char *bad)
+{
+    ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0, "push_parameters \"%V\" in location \"%V\": \"%V\" %s", query,
+                  place->location, pair, bad);
+    return NGX_CONF_ERROR;
+}
+
+/* The channels and patterns that push_parameters names. They count only where push_subscribe has none. */
 static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_push_loc_conf_t *conf)
 {
     ngx_str_t *query = &conf->parameters->value, transport = ngx_null_string;
     ngx_http_push_pair_t *pair;
-    ngx_array_t *pairs, names;
-    ngx_flag_t whole;
+    ngx_array_t *pairs, names, patterns;
+    ngx_flag_t whole, pattern;
     const char *bad;
     ngx_uint_t i;
 
     pairs = ngx_http_push_pairs(place->cf->temp_pool, query, &whole);
-    if (pairs == NULL || ngx_array_init(&names, place->cf->temp_pool, 4, sizeof(ngx_str_t)) != NGX_OK) {
+    if (pairs == NULL || ngx_array_init(&names, place->cf->temp_pool, 4, sizeof(ngx_str_t)) != NGX_OK
+        || ngx_array_init(&patterns, place->cf->temp_pool, 4, sizeof(ngx_str_t)) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
     pair = pairs->elts;
@@ -146,18 +212,20 @@ static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_pu
         if (ngx_http_push_is(&pair[i].name, "transport")) {
             transport = pair[i].value;
         }
-        if (!ngx_http_push_is(&pair[i].name, "channel")) {
+        pattern = ngx_http_push_is(&pair[i].name, "pattern");
+        if (!pattern && !ngx_http_push_is(&pair[i].name, "channel")) {
             continue;
         }
-        bad = ngx_http_push_bad_asked(conf->grant, &pair[i].value);
+        bad = pattern ? ngx_http_push_bad_asked_pattern(conf->grant, &pair[i].value)
+                      : ngx_http_push_bad_asked(place, conf->grant, &pair[i].value);
         if (bad != NULL) {
-            ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
-                          "push_parameters \"%V\" in location \"%V\": \"%V\" %s", query, place->location,
-                          &pair[i].text, bad);
+            return ngx_http_push_bad_query(place, query, &pair[i].text, bad);
+        }
+        if (ngx_http_push_add_name(pattern ? &patterns : &names, &pair[i].value) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
-        if (ngx_http_push_add_name(&names, &pair[i].value) != NGX_OK) {
-            return NGX_CONF_ERROR;
+        if (patterns.nelts > place->max_patterns) {
+            return ngx_http_push_bad_query(place, query, &pair[i].text, "is more than push_option max_patterns allows");
         }
     }
     if (names.nelts > place->max_channels) {
@@ -165,7 +233,9 @@ static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_pu
                                       " (push_option max_channels)");
     }
     /* A WebSocket can subscribe later, and a user may have a channel of its own. */
-    if (whole && names.nelts == 0 && conf->user == NULL && transport.len != 0 && !ngx_http_push_is(&transport, "ws")) {
+    if (whole && names.nelts == 0 && patterns.nelts == 0 && conf->user == NULL && transport.len != 0
+        && !ngx_http_push_is(&transport, "ws"))
+    {
         ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
                       "push_parameters \"%V\" in location \"%V\" names no channel, and push_subscribe names none "
                       "either",
@@ -178,8 +248,22 @@ static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_pu
 char *ngx_http_push_check_served(ngx_conf_t *cf, ngx_http_push_loc_conf_t *conf, ngx_str_t *location)
 {
     ngx_http_push_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_push_module);
-    ngx_http_push_place_t place = { cf, location, NGX_MAX_INT_T_VALUE };
+    ngx_http_push_place_t place = { cf, location, NGX_MAX_INT_T_VALUE, NGX_MAX_INT_T_VALUE, 0 };
 
+    /* The options of another process are not known here. Its bounds may be larger than a grant. */
+    if (mcf->attach.len == 0) {
+        place.max_channels = mcf->max_channels;
+        place.max_patterns = mcf->max_patterns;
+        place.user_channel = mcf->user_channel;
+    }
+    if (conf->mark != NULL && place.user_channel && conf->channel.lengths == NULL
+        && ngx_http_push_is_of_users(&conf->channel.value))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "%s \"%V\" in location \"%V\": the channel of a user does not end (push_option user_channel)",
+                      conf->mark == push_end ? "push_end" : "push_begin", &conf->channel.value, location);
+        return NGX_CONF_ERROR;
+    }
     if (!conf->subscribe) {
         return NGX_CONF_OK;
     }
@@ -190,9 +274,12 @@ char *ngx_http_push_check_served(ngx_conf_t *cf, ngx_http_push_loc_conf_t *conf,
                       "user_channel)", location);
         return NGX_CONF_ERROR;
     }
-    /* The option of another process is not known here. It may be larger than a grant. */
-    if (mcf->attach.len == 0) {
-        place.max_channels = mcf->max_channels;
+    if (place.user_channel
+        && (ngx_http_push_check_users(&place, "push_subscribe", conf->channels) != NGX_CONF_OK
+            || ngx_http_push_check_users(&place, "push_grant", conf->grant) != NGX_CONF_OK
+            || ngx_http_push_check_users(&place, "push_grant_publish", conf->grant_publish) != NGX_CONF_OK))
+    {
+        return NGX_CONF_ERROR;
     }
     if (ngx_http_push_check_counts(&place, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;

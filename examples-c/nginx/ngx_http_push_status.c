@@ -13,7 +13,9 @@ static const struct {
     FIELD(channels), FIELD(subscriptions), FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped),
     FIELD(replaced), FIELD(outboxes), FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts),
     FIELD(logs_suppressed), FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels),
-    FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting)
+    FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting),
+    FIELD(publish_checks), FIELD(publish_checks_given_up), FIELD(publish_checks_waiting),
+    FIELD(patterns)
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0], FIELD_LEN = 32 + NGX_INT64_LEN };

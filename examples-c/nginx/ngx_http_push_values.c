@@ -51,7 +51,7 @@ const char *ngx_http_push_bad_channel(ngx_str_t *text)
     return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
 }
 
-static const char *ngx_http_push_bad_pattern(ngx_str_t *text)
+const char *ngx_http_push_bad_pattern(ngx_str_t *text)
 {
     ngx_str_t prefix = *text;
 
@@ -71,6 +71,21 @@ static const char *ngx_http_push_bad_event(ngx_str_t *text)
         return "begins with push-, as the library's own events do";
     }
     return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_EVENT);
+}
+
+/* The id of a client: a UUID. */
+static const char *ngx_http_push_bad_client(ngx_str_t *text)
+{
+    size_t i;
+    u_char c;
+
+    for (i = 0; i < text->len; i++) {
+        c = ngx_tolower(text->data[i]);
+        if (i == 8 || i == 13 || i == 18 || i == 23 ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
+            break;
+        }
+    }
+    return i == 36 && text->len == 36 ? NULL : "is no UUID, as the id of a client is";
 }
 
 static const char *ngx_http_push_bad_expiry(ngx_str_t *text)
@@ -130,6 +145,7 @@ static const struct {
     { ngx_string("push_publish_user"), ngx_http_push_bad_recipient },
     { ngx_string("event="), ngx_http_push_bad_event },
     { ngx_string("key="), ngx_http_push_bad_user },
+    { ngx_string("except="), ngx_http_push_bad_client },
 };
 
 char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value)

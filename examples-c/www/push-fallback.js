@@ -4,6 +4,7 @@
 // First come polls that do not wait, until nothing is missing any more. They show the position of the subscription, and
 // that the server can be reached. Then the stream, or polls that wait, go on from that position. When the channels
 // change, the present request is given up and all of this begins anew. Messages that were not delivered yet come again.
+// Patterns stand among the channels, as in push.js.
 
 const ANSWER = 10_000;
 const FIRST_BYTE = 4000; // of a stream; the server sends it at once
@@ -84,12 +85,14 @@ export function openFallback(kind, target, session) {
   }
 
   async function catchUpBegun() {
-    try {
-      if (hasSome()) await catchUp(fitting(begun));
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      await sift(error);
-      await catchUp(fitting(begun));
+    for (;;) {
+      try {
+        if (hasSome()) await catchUp(fitting(begun));
+        return;
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        await sift(error);
+      }
     }
   }
 
@@ -102,7 +105,7 @@ export function openFallback(kind, target, session) {
   function fit() {
     let room = session.room - target.href.length;
     misfits = new Set();
-    for (const channel of wanted) {
+    for (const channel of session.patternsFirst(wanted)) {
       if (session.roomOf(channel) > room) misfits.add(channel);
       else room -= session.roomOf(channel);
     }
@@ -136,8 +139,10 @@ export function openFallback(kind, target, session) {
     session.refused(channel, { type: 'error', code: word, message: reason, channel });
   }
 
-  // The server has refused the channels together. Those that it refuses alone, too, do no harm to the others.
+  // The server has refused the channels together. Those that it refuses alone, too, do no harm to the others. If there
+  // are too many patterns, the last one has to go.
   async function sift(error) {
+    if (error.word === 'patterns' && begunPatterns().length > 1) return refuse(begunPatterns().pop(), error);
     const isOfOne = [400, 403].includes(error.code) && error.word !== 'channels';
     const channels = fitting(begun);
     if (channels.length === 1 || !isOfOne) throw error;
@@ -175,6 +180,15 @@ export function openFallback(kind, target, session) {
   }
 
   async function follow() {
+    try {
+      await followAll();
+    } catch (error) {
+      if (stopped !== null || error.word !== 'patterns_total') throw error;
+      await giveWay(error);
+    }
+  }
+
+  async function followAll() {
     if (hasSome() && kind === 'stream') return stream();
     session.opened();
     if (!hasSome()) return pause(); // the page has no channel yet, so there is nothing to ask for
@@ -184,6 +198,42 @@ export function openFallback(kind, target, session) {
       await poll([...begun], {}, SILENCE);
       if (session.position === before && performance.now() - asked < SHORTEST_POLL) await pause(SHORTEST_POLL);
     }
+  }
+
+  function begunPatterns() {
+    return [...begun].filter((name) => session.kindOf(name) === 'pattern');
+  }
+
+  // The server has no room for more patterns now. Those for which it has none do no harm to the others.
+  async function giveWay(error) {
+    clearTimeout(timer);
+    const patterns = begunPatterns();
+    const misplaced = [];
+    for (const pattern of patterns) if (!(await hasRoom(pattern))) misplaced.push(pattern);
+    if (misplaced.length === 0) misplaced.push(patterns.at(-1));
+    if (misplaced.length === begun.size && !session.own) throw error; // nothing is left: later there may be room
+    for (const pattern of misplaced) refuse(pattern, error);
+  }
+
+  // Only a request that stays takes a place, and a refusal comes at once.
+  async function hasRoom(pattern) {
+    let isLate = false;
+    const late = setTimeout(() => {
+      isLate = true;
+      request.abort();
+    }, SHORTEST_POLL);
+    try {
+      const { body } = await ask([pattern], { transport: 'stream' }, 'application/x-ndjson');
+      await body?.cancel();
+    } catch (error) {
+      if (!isLate || stopped !== null) {
+        if (error.word === 'patterns_total') return false;
+        throw error;
+      }
+    } finally {
+      clearTimeout(late);
+    }
+    return true;
   }
 
   // Until the channels change, or for a while.
@@ -266,7 +316,7 @@ export function openFallback(kind, target, session) {
     check();
     request = new AbortController();
     const address = new URL(target);
-    for (const channel of channels) address.searchParams.append('channel', channel);
+    for (const channel of channels) address.searchParams.append(session.kindOf(channel), channel);
     for (const [name, value] of Object.entries(parameters)) address.searchParams.set(name, value);
     // A channel that has not begun begins now.
     if (session.position && hasSome()) address.searchParams.set('since', session.position);

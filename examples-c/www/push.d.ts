@@ -25,9 +25,10 @@ export interface Message {
 
 export interface Gap {
   type: 'gap';
-  /** Without a channel: the gap is in the broadcasts. */
+  /** Without a channel: the gap is in the broadcasts. A pattern (`news.*`): it may be in each of its channels. */
   channel?: string;
-  id: string;
+  /** With `last`, of several gaps before the first message only the last one has it. */
+  id?: string;
 }
 
 /** The stream of a channel begins, or has ended. */
@@ -38,17 +39,25 @@ export interface Mark {
   id?: string;
 }
 
-/** A request that was refused, or (`unsubscribed`) a channel that was taken away. */
+/** All channels whose names begin with what stands before the `*`, which is the last character. */
+export interface Pattern {
+  pattern: string;
+}
+
+/** A request that was refused, or (`unsubscribed`) a channel or pattern that was taken away. */
 export interface PushError {
   type: 'error' | 'unsubscribed';
   code: string | number;
   message?: string;
   reason?: string;
+  /** The name of a channel, or a pattern. */
   channel?: string;
 }
 
 export interface Options {
   channels?: Iterable<string>;
+  /** Such as `news.*`: all channels whose names begin so. */
+  patterns?: Iterable<string>;
   /** A position to begin after, or `start`: with everything that is kept of the channels. */
   since?: string | null;
   /** How many of the newest messages of each channel come first, if there is no position. */
@@ -56,6 +65,9 @@ export interface Options {
   /** The server has a channel for each user (option `user_channel`): over streams and polls it is asked for also while
    * there are no `channels`. Over a WebSocket it comes by itself. */
   user?: boolean;
+  /** The id of this page, a UUID, or true: a new one. Messages that are published except for it leave the page out. A
+   * page that is loaded anew needs another one, since what it has shown is gone. */
+  client?: string | true | null;
   /** The transports, in the order in which they are tried. */
   transports?: Transport[];
   onmessage?(message: Message): void;
@@ -76,6 +88,8 @@ export interface PublishOptions {
   event?: string;
   /** Within `key_window`, a key publishes only once. */
   key?: string;
+  /** False: this page does not get the message. It needs the option `client` to hold beyond the connection. */
+  echo?: boolean;
 }
 
 export interface Push {
@@ -83,15 +97,20 @@ export interface Push {
   readonly position: string | null;
   /** The transport by which it is open; null if it is not open. */
   readonly transport: Transport | null;
-  /** Subscribes to new messages of the channel. After all channels have ended it opens the connection anew. */
-  subscribe(channel: string): void;
-  unsubscribe(channel: string): void;
+  /** The id of this page; null if the option `client` is not set. */
+  readonly client: string | null;
+  /** Subscribes to new messages of a channel, or of all channels that a pattern fits. After all channels have ended it
+   * opens the connection anew. A function here gets their messages, after the `onmessage` of the options. */
+  subscribe(what: string | Pattern, onmessage?: (message: Message) => void): void;
+  /** Channels that the page has by their names as well, or by another pattern, stay. */
+  unsubscribe(what: string | Pattern): void;
   /** True when all channels have ended; false when it is closed before that. It is never rejected. When it is opened
    * anew, this is another promise. */
   readonly ended: Promise<boolean>;
   /** Sends to the server. False: nothing was sent. */
   send(data: string | ArrayBuffer | ArrayBufferView): boolean;
-  /** Resolves to the position. If it is rejected, the `code` of the error says why. */
+  /** Resolves to the position. If it is rejected, the `code` of the error says why. If the server has refused the
+   * message, that is `refused`, and `status` has the status. */
   publish(channel: string, data: string | ArrayBuffer | ArrayBufferView, options?: PublishOptions): Promise<string>;
   /** Calls the server. Resolves to its answer: text, or bytes. If it is rejected, the `code` of the error says why. If
    * the server has refused the call, that is `refused`, and `status` has the status. */

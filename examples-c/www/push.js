@@ -4,13 +4,14 @@
 //
 //   import { connect } from './push.js';
 //   const push = connect('/push', {
-//     channels: ['news'],
+//     channels: ['news'],            // and `patterns: ['chat.*']`: all channels whose names begin so
 //     onmessage: ({ channel, data, event, id }) => { … },
 //     ongap: ({ channel }) => { … },    // messages are missing and are gone: load the page's state anew
 //     onend: ({ channel }) => { … },    // the channel's stream has ended: nothing more comes of it
 //     onstate: (state, why) => { … },   // 'connecting', 'open', 'closed' for good; why: { code, reason }
 //   });
 //   push.subscribe('prices');  push.unsubscribe('prices');  push.close();
+//   push.subscribe({ pattern: 'room.*' }, ({ channel, data }) => { … });  // with a function for these messages alone
 //   push.send('to the server');  await push.publish('news', 'to all');
 //
 // docs/protocol.md has the other options.
@@ -29,6 +30,7 @@ const MORE_TRIES = 5; // of a transport that was open: then more likely the serv
 const AGAIN = 300_000; // then a transport that did not work is tried again; the time doubles each time, up to
 const LATEST = 3_600_000;
 const OWN = 'user:'; // the channel of the page's user: the server gives it by itself, and no request may name it
+const MOST_KNOWN = 10_000; // messages that are remembered, so that they are not told twice; then the oldest give way
 
 // After these codes coming back changes nothing: done, a defect of the client, not allowed. The service's own codes are
 // 3000 to 3999. A code below 1000 is an HTTP status.
@@ -38,15 +40,23 @@ function isFinal(code) {
 }
 
 export function connect(url, options = {}) {
-  const { channels = [], since = null, last, token, user = false, transports = ['ws', 'stream', 'poll'] } = options;
+  if ('pattern' in options || /[?&]pattern=/.test(String(url))) {
+    throw new TypeError("patterns are named by the option patterns, such as patterns: ['news.*']");
+  }
+  const { channels = [], patterns = [], since = null, last, token, user = false } = options;
+  const { transports = ['ws', 'stream', 'poll'] } = options;
+  const client = options.client === true ? randomId() : options.client ?? null; // leaves this page out of messages
   if (!transports.length || !transports.every((kind) => ['ws', 'stream', 'poll'].includes(kind))) {
     throw new TypeError('transports must be some of ws, stream and poll');
   }
-  const wanted = new Set(channels);
-  const begun = new Set(channels); // the channels that `position` covers; others begin when the server confirms them
+  // Patterns stand among the channels, here and below: they end in *, and no channel's name does.
+  const wanted = new Set([...Array.from(patterns, (pattern) => nameOf({ pattern })), ...Array.from(channels, nameOf)]);
+  const begun = new Set(wanted); // the channels that `position` covers; others begin when the server confirms them
   const behind = new Map(); // those of them that go on from positions of their own; null: that have not begun
   const left = new Set(); // the channels that the page has unsubscribed from
   const given = new Set(); // those that the host gives; beside them the server may ignore the channels of the URL
+  const handlers = new Map(); // the functions for messages of single channels and patterns
+  let known = null; // what the page was told after `whole`, while it is not sure how far its patterns are; null: it is
   let position = since;
   let own = user; // whether the server gives a channel of the page's user beside these
   let whole = since; // the position that counts for all channels, while some are behind
@@ -73,21 +83,23 @@ export function connect(url, options = {}) {
 
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
-    wanted, begun, behind, given, last, isFinal, roomOf, room: LONGEST_URL,
-    opened, lost, refused, welcome, hasEnded, allEnded,
+    wanted, begun, behind, given, last, isFinal, kindOf, patternsFirst, roomOf, room: LONGEST_URL,
+    opened, lost, refused, welcome, hasEnded, allEnded, fallBehind,
     get position() { return position; },
     set position(reached) { position = reached; },
     get own() { return own; },
     received(message, isLate = false) {
       const { type, id, channel } = message;
       if (isLate) {
-        if (behind.has(channel)) behind.set(channel, id);
+        if (id && behind.has(channel)) behind.set(channel, id);
       } else if (id) position = id;
       if (channel && !welcome(channel)) return; // it was under way when the page unsubscribed
+      if (isKnown(message)) return;
       if (type === 'gap') tell('ongap', message);
       else if (type === 'begin') tell('onbegin', message);
       else if (type === 'end') channelEnded(message);
-      else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
+      else if (type === 'message' || type === 'broadcast') deliver(message);
+      // A position alone stands for a message that leaves this client out.
     },
     complain: (error) => tell('onerror', error),
   };
@@ -96,9 +108,15 @@ export function connect(url, options = {}) {
     drop();
     const mine = attempt;
     const kind = choose();
-    if (behind.size === 0) whole = position;
+    if (known) { // back to where all was sure
+      position = whole;
+      behind.clear();
+    } else if (behind.size === 0) {
+      whole = position;
+      if ([...wanted].some(isPattern)) known = new Set();
+    }
     link = { kind, close() {}, check() {}, change() {} }; // until there is one
-    if (!position) for (const channel of wanted) begun.add(channel);
+    if (!position) for (const name of wanted) begun.add(name);
     let start = openSocket;
     let target;
     try {
@@ -135,6 +153,7 @@ export function connect(url, options = {}) {
   // Returns the URL with a fresh token, or null if there is none.
   async function address() {
     const target = new URL(url, globalThis.location?.href);
+    if (client) target.searchParams.set('client', client);
     if (!token) return target;
     const fresh = await inTime(token());
     if (fresh) target.searchParams.set('token', fresh);
@@ -150,6 +169,7 @@ export function connect(url, options = {}) {
 
   function opened() {
     const { kind } = link;
+    known = null;
     failures[kind] = 0;
     proven.add(kind);
     openedAt = performance.now();
@@ -240,8 +260,9 @@ export function connect(url, options = {}) {
       if (mine !== looks) return;
       trial = openSocket('ws', target, {
         wanted: begun, begun: new Set(begun), position: null,
-        received() {}, refused() {}, complain() {}, welcome: () => true, behind: new Map(), given: new Set(),
-        hasEnded: () => false, opened: () => result(true), lost: () => result(false),
+        received() {}, refused() {}, complain() {}, fallBehind() {}, welcome: () => true,
+        behind: new Map(), given: new Set(), hasEnded: () => false,
+        opened: () => result(true), lost: () => result(false),
       });
     } catch {
       result(false);
@@ -263,7 +284,7 @@ export function connect(url, options = {}) {
   function channelEnded(message) {
     const { channel } = message;
     if (channel.startsWith(OWN)) own = user; // a user's channel never ends: the host has given this one
-    leave(channel);
+    if (wanted.has(channel) || !isFitted(channel, wanted)) leave(channel);
     if (wanted.size === 0 && !own) begun.add(channel);
     tell('onend', message);
     if (wanted.has(channel)) begun.add(channel); // the page waits for it to begin anew, and `position` covers it
@@ -296,10 +317,19 @@ export function connect(url, options = {}) {
     left.add(channel);
   }
 
+  // The channel goes on by itself from the present position.
+  function fallBehind(channel) {
+    if (behind.size === 0) whole = position;
+    behind.set(channel, position);
+    known ??= new Set();
+  }
+
   // Whether the page gets messages of the channel. The host may subscribe it to channels that it did not ask for.
   function welcome(channel) {
     if (wanted.has(channel)) return true;
-    if (left.has(channel)) return false;
+    const isOfHost = given.has(channel);
+    if (isFitted(channel, wanted) && (left.has(channel) || !isOfHost)) return true;
+    if (left.has(channel) || (!isOfHost && isFitted(channel, left))) return false;
     if (channel.startsWith(OWN)) {
       own = true;
       return true;
@@ -309,10 +339,38 @@ export function connect(url, options = {}) {
     return true;
   }
 
-  // If a function of the page throws, the error is reported, and does not stop the messages.
+  // Whether the page has been told of this. A pattern may bring again what came before a break, or by a channel's name.
+  function isKnown({ type, channel, id }) {
+    if (!known || !id || !['message', 'broadcast', 'begin', 'end'].includes(type)) return false;
+    const key = `${type} ${id} ${channel}`;
+    if (known.has(key)) return true;
+    if (known.size >= MOST_KNOWN) known.delete(known.values().next().value);
+    known.add(key);
+    return false;
+  }
+
+  // A function that was given for several of the names gets the message once.
+  function deliver(message) {
+    const { channel } = message;
+    tell('onmessage', message);
+    if (!channel) return;
+    const done = new Set();
+    for (const [name, handler] of [...handlers]) {
+      if ((name !== channel && !fits(name, channel)) || done.has(handler)) continue;
+      if (handlers.get(name) !== handler) continue; // the page has left it meanwhile
+      done.add(handler);
+      call(handler, message);
+    }
+  }
+
   function tell(name, ...what) {
+    call(options[name], ...what);
+  }
+
+  // If a function of the page throws, the error is reported, and does not stop the messages.
+  function call(body, ...what) {
     try {
-      options[name]?.(...what);
+      body?.call(options, ...what);
     } catch (error) {
       setTimeout(() => { throw error; });
     }
@@ -335,6 +393,7 @@ export function connect(url, options = {}) {
 
   function close() {
     isOver = false;
+    handlers.clear();
     finished(false);
     rest();
   }
@@ -386,27 +445,34 @@ export function connect(url, options = {}) {
   }
 
   return {
-    get position() { return behind.size > 0 ? whole : position; },
+    get position() { return known || behind.size > 0 ? whole : position; },
     get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
-    subscribe(channel) { // to new messages of the channel
-      want(channel);
-      left.delete(channel);
+    get client() { return client; }, // tell it to your application, which then publishes except for it
+    subscribe(what, onmessage) { // to new messages of a channel or { pattern }; with a function for these alone
+      const name = nameOf(what);
+      if (onmessage) handlers.set(name, onmessage);
+      want(name);
+      left.delete(name);
+      if (isFitted(name, begun)) begun.add(name); // a pattern brings it, so it is as far as that
       if (isOver) {
         prepare();
         begin();
       } else link?.change();
     },
-    unsubscribe(channel) {
-      left.add(channel);
-      if (!wanted.has(channel)) return; // perhaps it has ended
-      leave(channel);
+    unsubscribe(what) {
+      const name = nameOf(what);
+      handlers.delete(name);
+      left.add(name);
+      if (!wanted.has(name)) return; // perhaps it has ended
+      leave(name);
       link?.change();
     },
     get ended() { return ended; }, // a promise: true when all channels have ended, false when it is closed before that
     send: (data) => say({ type: 'message', ...payload(data) }), // to the server
-    // To all subscribers of the channel. With a `key` it may be repeated, and is published once.
-    publish: (channel, data, { event, key } = {}) => new Promise((resolve, reject) => {
-      const error = request({ type: 'publish', channel, ...payload(data), event, key }, resolve, reject);
+    // To all subscribers of the channel; with `echo: false` to all but this one. With a `key` it may be repeated, and is
+    // published once.
+    publish: (channel, data, { event, key, echo } = {}) => new Promise((resolve, reject) => {
+      const error = request({ type: 'publish', channel, ...payload(data), event, key, echo }, resolve, reject);
       if (error) reject(failure(error));
     }),
     // To the server, with its answer: text, or bytes.
@@ -432,9 +498,53 @@ function inTime(promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-// What a channel takes of a URL.
-function roomOf(channel) {
-  return '&channel='.length + encodeURIComponent(channel).length;
+// A UUID. crypto.randomUUID is missing where a page comes over http.
+function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 15) | 64;
+  bytes[8] = (bytes[8] & 63) | 128;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+// The name of a channel, or the pattern of { pattern }. They can't be taken for each other.
+function nameOf(what) {
+  const isNamed = 'pattern' in Object(what);
+  const name = String(isNamed ? what.pattern : what);
+  if (!isNamed && isPattern(name)) {
+    throw new TypeError(`channel ${name}: no channel's name ends in *; a pattern is named by { pattern: '${name}' }`);
+  }
+  if (isNamed && !/^[^*]*\*$/.test(name)) {
+    throw new TypeError(`pattern ${name}: it has one *, as its last character, as news.* does`);
+  }
+  return name;
+}
+
+function isPattern(name) {
+  return name.endsWith('*');
+}
+
+// How requests call it.
+function kindOf(name) {
+  return isPattern(name) ? 'pattern' : 'channel';
+}
+
+function fits(pattern, channel) {
+  return isPattern(pattern) && channel.startsWith(pattern.slice(0, -1)) && !channel.startsWith(OWN);
+}
+
+function isFitted(channel, names) {
+  for (const name of names) if (fits(name, channel)) return true;
+  return false;
+}
+
+function patternsFirst(names) {
+  return [...names].sort((one, other) => isPattern(other) - isPattern(one));
+}
+
+// What a channel takes of a URL, or a pattern.
+function roomOf(name) {
+  return '&channel='.length + encodeURIComponent(name).length;
 }
 
 function failure({ code, message, status }) {
@@ -459,6 +569,7 @@ function openSocket(kind, target, session) {
   const { position: start, behind, given } = session;
   const joined = new Set(); // the channels that the server knows, or was asked for
   const late = new Set(); // those of them that were asked for with a position of their own, until they are confirmed
+  const patterns = new Set(); // those that the server may have, also while they leave
   const asked = new Map(); // requests without an answer, by number
   let number = 0;
   let isOpen = false; // requests may be sent
@@ -473,13 +584,14 @@ function openSocket(kind, target, session) {
   target.protocol = target.protocol.replace('http', 'ws');
   // The channels for which the URL has no room follow as requests.
   let room = LONGEST_URL - target.href.length;
-  for (const channel of session.begun) {
-    if (behind.has(channel)) continue;
-    if (roomOf(channel) > room || (given.size > 0 && !given.has(channel))) behind.set(channel, start);
+  for (const name of patternsFirst(session.begun)) {
+    if (behind.has(name)) continue;
+    if (roomOf(name) > room || (given.size > 0 && !given.has(name))) behind.set(name, start);
     else {
-      room -= roomOf(channel);
-      target.searchParams.append('channel', channel);
-      joined.add(channel);
+      room -= roomOf(name);
+      target.searchParams.append(kindOf(name), name);
+      joined.add(name);
+      if (isPattern(name)) patterns.add(name);
     }
   }
   const awaited = new Set(joined); // until they are confirmed
@@ -531,8 +643,9 @@ function openSocket(kind, target, session) {
   function askAgain() {
     isAsking = false;
     if (awaited.size > 0) for (const channel of joined) if (!awaited.has(channel)) given.add(channel);
-    for (const channel of awaited) {
-      if (joined.delete(channel) && session.wanted.has(channel) && !behind.has(channel)) behind.set(channel, start);
+    for (const name of awaited) {
+      patterns.delete(name);
+      if (joined.delete(name) && session.wanted.has(name) && !behind.has(name)) behind.set(name, start);
     }
     awaited.clear();
     change();
@@ -560,17 +673,18 @@ function openSocket(kind, target, session) {
   function received(message) {
     const { type, channel, code } = message;
     switch (type) {
-      case 'message': case 'broadcast': case 'gap': case 'begin': case 'end':
-        if (channel && !joined.has(channel) && session.welcome(channel)) gives(channel);
+      case 'message': case 'broadcast': case 'gap': case 'begin': case 'end': case 'position':
+        if (channel && !joined.has(channel) && !isFitted(channel, patterns) && session.welcome(channel)) gives(channel);
         return session.received(message, behind.has(channel));
       case 'subscribed':
         isConfirmed = true;
         if (message.ref === undefined && !awaited.delete(channel)) {
-          session.welcome(channel);
           gives(channel);
+          session.welcome(channel);
           change();
         }
         session.position = message.id; // it covers all channels, including those of before
+        if (isPattern(channel)) confirmed(channel, message.ref === undefined || behind.get(channel) === start);
         if (awaited.size > 0 && !isAsking) isAsking = request({ type: 'ping' }, askAgain);
         if (session.wanted.has(channel)) session.begun.add(channel);
         if (message.ref !== undefined) answered(message);
@@ -579,10 +693,26 @@ function openSocket(kind, target, session) {
         if (!code) return answered(message);
         awaited.delete(channel);
         joined.delete(channel);
+        patterns.delete(channel);
         session.refused(channel, message);
         return isOpen || joined.size === 0 ? settled(channel) : undefined; // else others are still confirmed
       default: return answered(message);
     }
+  }
+
+  // What a pattern brings goes on with it.
+  function confirmed(pattern, isFromStart) {
+    for (const name of session.wanted) {
+      if (joined.has(name) || !fits(pattern, name)) continue;
+      if (isFromStart && behind.get(name) === start) behind.delete(name);
+      if (!behind.has(name)) session.begun.add(name);
+    }
+  }
+
+  // A pattern has gone. The channels that the page has beside it go on where they are.
+  function gone(pattern) {
+    patterns.delete(pattern);
+    change();
   }
 
   // An answer has the number of its request. Answers to publish may come later than others.
@@ -590,15 +720,23 @@ function openSocket(kind, target, session) {
     const { what, resolve, reject } = asked.get(message.ref) ?? {};
     asked.delete(message.ref);
     if (message.type === 'answer') return resolve?.(content(message));
+    if (what?.type === 'unsubscribe' && what.pattern) return gone(what.pattern);
     if (message.type !== 'error') return resolve?.(message.id);
     if (reject) reject(failure(message));
     else if (what?.type === 'subscribe') {
-      if (message.code !== 'subscribed') { // else the host was first
-        joined.delete(what.channel);
-        session.refused(what.channel, message);
-      }
-      settled(what.channel);
+      // This hub has not read its log up to there yet. Later it will have, or another hub.
+      if (message.code === 'behind') return session.lost({ code: 1013, reason: message.message });
+      notSubscribed(what.pattern ?? what.channel, message);
     } else if (what?.type !== 'unsubscribe') session.complain(message);
+  }
+
+  function notSubscribed(name, error) {
+    if (error.code !== 'subscribed') {
+      joined.delete(name);
+      patterns.delete(name);
+      session.refused(name, { ...error, channel: name });
+    } // else the host was first
+    settled(name);
   }
 
   function request(what, resolve, reject) {
@@ -611,18 +749,38 @@ function openSocket(kind, target, session) {
 
   function change() {
     if (!isOpen) return;
-    for (const channel of joined) {
-      if (!session.wanted.has(channel) && joined.delete(channel)) request({ type: 'unsubscribe', channel });
+    for (const name of joined) {
+      if (session.wanted.has(name) || !joined.delete(name)) continue;
+      request({ type: 'unsubscribe', [kindOf(name)]: name });
     }
-    for (const channel of session.wanted) {
-      const since = behind.get(channel);
-      if (joined.has(channel) || (since !== undefined && late.size >= AT_ONCE)) continue;
-      joined.add(channel);
-      if (since !== undefined) late.add(channel);
-      const last = since === null ? session.last : undefined;
-      request({ type: 'subscribe', channel, since: since ?? undefined, last });
+    const wide = [...session.wanted].filter(isPattern);
+    const open = [...wide, ...patterns];
+    for (const name of [...wide, ...session.wanted]) {
+      if (joined.has(name) || patterns.has(name)) continue; // a pattern that leaves has to be gone first
+      if (!open.some((pattern) => pattern !== name && fits(pattern, name) && brings(pattern, name))) join(name);
     }
     if (isTold) decides();
+  }
+
+  // What a pattern brings is not asked for by its name, unless that is further behind.
+  function brings(pattern, name) {
+    return !behind.has(name) || behind.has(pattern) || awaited.has(pattern);
+  }
+
+  function join(name) {
+    // A pattern has brought it until now.
+    if (session.begun.has(name) && !behind.has(name)) {
+      session.fallBehind(name);
+      isTold = false;
+      listen();
+    }
+    const since = behind.get(name);
+    if (since !== undefined && late.size >= AT_ONCE) return;
+    joined.add(name);
+    if (since !== undefined) late.add(name);
+    if (isPattern(name)) patterns.add(name);
+    const last = since === null ? session.last : undefined;
+    request({ type: 'subscribe', [kindOf(name)]: name, since: since ?? undefined, last });
   }
 
   function within(ms) {

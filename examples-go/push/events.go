@@ -28,8 +28,8 @@ const (
 	Draining EventKind = 5
 	// Drained: no client is left. A [Server.Stop] without a Drain before it closes the channel instead.
 	Drained EventKind = 6
-	// Subscribed: a connection was subscribed to a channel, with its request or later. Like Unsubscribed it comes only if
-	// the option events names it ("subscribe").
+	// Subscribed: a connection was subscribed to a channel, with its request or later. A pattern is told as a Channel that
+	// ends in "*". Like Unsubscribed it comes only if the option events names it ("subscribe").
 	Subscribed EventKind = 7
 	// Unsubscribed: a connection's subscription to a channel ended ("unsubscribe"). Each Subscribed is followed by one of
 	// these. Those of the channels that a connection has at its end come before Disconnected, in any order. Count by Conn
@@ -39,6 +39,10 @@ const (
 	// Called: a client of push.v1.json calls, and waits for [Server.Answer] or [Server.Deny]. It comes only if the option
 	// events names it ("call").
 	Called EventKind = 9
+	// Publishing: a client publishes to a channel whose option client_publish is "host", and may do so by its grant. Its
+	// message waits for [Server.AllowPublish], [Server.AllowPublishInstead] or [Server.Deny]. The option events must name
+	// it ("publish"). A client that got no answer may publish the same again, with the same Key.
+	Publishing EventKind = 10
 )
 
 // String returns the kind's name.
@@ -62,6 +66,8 @@ func (k EventKind) String() string {
 		return "unsubscribed"
 	case Called:
 		return "called"
+	case Publishing:
+		return "publishing"
 	default:
 		return "unknown"
 	}
@@ -75,20 +81,23 @@ type Event struct {
 	Conn Conn
 	// User is the connection's user as granted, or empty.
 	User string
-	// Channel is the channel with Subscribed and Unsubscribed, and the first one that the client asked for with Connected
-	// and Asked.
+	// Channel is the channel with Subscribed, Unsubscribed and Publishing, and the first one that the client asked for with
+	// Connected and Asked.
 	Channel string
-	// Data is the client's message with Received, what it says with Called, and the head of its request with Asked.
+	// Data is the client's message with Received, what it says with Called, the payload with Publishing, and the head of
+	// its request with Asked.
 	Data []byte
+	// EventType and Key are those of the message with Publishing; empty if it has none.
+	EventType, Key string
 	// Binary says that the message came as binary.
 	Binary bool
 	// Code is the WebSocket close code with Disconnected, or the library's code for the end of the connection.
 	Code int
-	// Request is the question to answer, with Asked and Called.
+	// Request is the question to answer, with Asked, Called and Publishing.
 	Request Request
 }
 
-// Request is the question of an [Asked] or [Called] event.
+// Request is the question of an [Asked], [Called] or [Publishing] event.
 type Request uint64
 
 // HTTP returns the request of an Asked event, with its cookies.
@@ -122,7 +131,41 @@ func (s *Server) AnswerBinary(request Request, data []byte) error {
 	return result("answer", s.handle.answer(uint64(request), data, sendBinary))
 }
 
-// Deny says no to an [Asked] or [Called] event, with the refusal's Status, which is 401, 403, 429 or 503, and its Message.
+// AllowPublish says yes to a [Publishing] event: the client's message is published as it is. What one connection publishes
+// is published in the order in which the client sent it, whatever the order of the answers. Right before, the library looks
+// again at what the client may do: if its right was taken away since the event, nothing is published. Nor is it after
+// [Server.Close] or [Server.Disconnect], or if [Server.Renew] has given the connection to another user. If the client has
+// gone by itself, it is published all the same. An answer that comes too late changes nothing.
+//
+// No error says that the answer is on its way, and not that the message is published. It is not if the hub is busy, or
+// can't write its log, until call_timeout after the message came; if a larger payload in its place would have to wait while
+// inbox_total is reached; if max_message was made smaller; or if the server stops meanwhile. The client gets an error if it
+// is still there and the server does not stop.
+//
+// Errors: [ErrNotFound]; [ErrBusy]; [ErrClosed]; [ErrUnsupported] if the hub is older than this package.
+func (s *Server) AllowPublish(request Request) error {
+	return result("allow publish", s.handle.allowPublish(uint64(request)))
+}
+
+// AllowPublishInstead is an [Server.AllowPublish] of another payload: the message's Data, its Binary, and its Event, unless
+// that is empty: then the client's event type stays; it can be replaced, but not removed. The channel and the key stay the
+// client's, so Channel, Key, Trace and Except must be empty.
+//
+// Errors: those of AllowPublish; [ErrInvalid]; [ErrTooLarge].
+func (s *Server) AllowPublishInstead(request Request, m Message) error {
+	const op = "allow publish"
+	if m.Channel != "" || m.Key != "" || m.Trace != "" || m.Except != "" {
+		return invalid(op, "the client's message has its channel, its key, its place in a trace and whom it leaves out; "+
+			"leave them empty")
+	}
+	if err := m.checkRest(op); err != nil {
+		return err
+	}
+	return result(op, s.handle.allowPublishInstead(uint64(request), &m))
+}
+
+// Deny says no to an [Asked], [Called] or [Publishing] event, with the refusal's Status, which is 401, 403, 429 or 503, and
+// its Message.
 //
 // Errors: [ErrInvalid], [ErrNotFound], [ErrClosed].
 func (s *Server) Deny(request Request, refusal *Refusal) error {

@@ -11,13 +11,11 @@ import (
 
 	"github.com/coder/websocket"
 
-	"libpush.example/go/internal/harness"
 	"libpush.example/go/push"
 )
 
 func TestEventsTellWhatClientsDo(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	if again := srv.Events(); again != events {
 		t.Error("two channels of events")
@@ -55,7 +53,7 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 	if e := event(t, events, push.Disconnected); e.Conn != connected.Conn || e.Code != 4321 {
 		t.Errorf("%+v", e)
 	}
-	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", push.Subscribed: "subscribed", push.Unsubscribed: "unsubscribed", push.Called: "called", 77: "unknown"} {
+	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", push.Subscribed: "subscribed", push.Unsubscribed: "unsubscribed", push.Called: "called", push.Publishing: "publishing", 77: "unknown"} {
 		if kind.String() != name {
 			t.Errorf("%v", kind)
 		}
@@ -65,8 +63,7 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 // There are more events than fit into one pull, in number and in bytes, while nobody receives. None is lost, and their
 // order stays.
 func TestEventsWaitForTheirReceiver(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"event_queue": "64", "max_client_message": "1MB"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"event_queue": "64", "max_client_message": "1MB"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	conn := dial(t, service.URL+"/push?channel=c", nil)
@@ -106,8 +103,7 @@ func TestEventsWaitForTheirReceiver(t *testing.T) {
 
 // The channels of a request, of a live connection, and of its end.
 func TestEventsTellTheChannelsOfAConnection(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"events": "close,subscribe,unsubscribe"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"events": "close,subscribe,unsubscribe"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	conn := dial(t, service.URL+"/push?channel=a", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
@@ -133,8 +129,7 @@ func TestEventsTellTheChannelsOfAConnection(t *testing.T) {
 }
 
 func TestACallIsAnsweredOrRefused(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"events": "call"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"events": "call"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	conn := dial(t, service.URL+"/push", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
@@ -166,12 +161,78 @@ func TestACallIsAnsweredOrRefused(t *testing.T) {
 	}
 }
 
-func TestEventsEndWithTheServer(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{})
-	if err != nil {
-		t.Fatal(err)
+// The host checks what clients publish: it allows a message, replaces it, or refuses it.
+func TestAMessageOfAClientIsChecked(t *testing.T) {
+	srv := startClean(t, push.Config{Options: map[string]string{"events": "publish", "channel.chat.*.client_publish": "host"}})
+	events := srv.Events()
+	mayPublish := func(*http.Request) (push.Grant, error) {
+		return push.Grant{Patterns: []string{"*"}, Publish: true}, nil
 	}
+	service := serve(t, srv.Handler(mayPublish))
+	reader := dial(t, service.URL+"/push?channel=chat.1", nil)
+	conn := dial(t, service.URL+"/push", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
+	for _, check := range []struct {
+		answer    func(push.Request) error
+		published []byte // nil: it is refused
+		kind      websocket.MessageType
+	}{
+		{srv.AllowPublish, []byte("one"), websocket.MessageText},
+		{func(r push.Request) error { return srv.AllowPublishInstead(r, push.Message{Data: []byte("two")}) }, []byte("two"), websocket.MessageText},
+		{func(r push.Request) error {
+			return srv.AllowPublishInstead(r, push.Message{Binary: true, Event: "edited"})
+		}, []byte{}, websocket.MessageBinary},
+		{func(r push.Request) error { return srv.Deny(r, push.ErrForbidden) }, nil, 0},
+	} {
+		request := `{"type":"publish","ref":7,"channel":"chat.1","data":"one","event":"said","key":"k` + fmt.Sprint(check.published) + `"}`
+		if err := conn.Write(deadline(t), websocket.MessageText, []byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		e := event(t, events, push.Publishing)
+		if e.Channel != "chat.1" || string(e.Data) != "one" || e.EventType != "said" || e.Key != fmt.Sprint("k", check.published) || e.Binary || e.Conn == 0 {
+			t.Errorf("%+v", e)
+		}
+		if err := check.answer(e.Request); err != nil {
+			t.Fatal(err)
+		}
+		if check.published == nil {
+			wantFrame(t, conn, `{"type":"error","code":"refused","message":"not allowed","channel":"chat.1","status":403,"ref":7}`)
+			continue
+		}
+		if _, answer, err := conn.Read(deadline(t)); err != nil || !bytes.HasPrefix(answer, []byte(`{"type":"published","channel":"chat.1","id":"`)) {
+			t.Errorf("%s %v", answer, err)
+		}
+		if kind, data, err := reader.Read(deadline(t)); err != nil || kind != check.kind || !bytes.Equal(data, check.published) {
+			t.Errorf("%v %q %v", kind, data, err)
+		}
+	}
+	if s := stats(t, srv); s.PublishChecks != 4 || s.PublishChecksGivenUp != 0 || s.PublishChecksWaiting != 0 {
+		t.Errorf("%+v", s)
+	}
+	for want, message := range map[error]push.Message{
+		push.ErrNotFound: {},
+		push.ErrInvalid:  {Channel: "chat.1"},
+		push.ErrTooLarge: {Data: make([]byte, 2<<20)},
+	} {
+		if err := srv.AllowPublishInstead(0, message); !errors.Is(err, want) {
+			t.Errorf("%v: %v", want, err)
+		}
+	}
+	for _, message := range []push.Message{{Key: "k"}, {Trace: "t"}, {Except: "e"}, {Event: "push-x"}, {Event: "a\x00"}} {
+		if err := srv.AllowPublishInstead(1<<8, message); !errors.Is(err, push.ErrInvalid) {
+			t.Errorf("%+v: %v", message, err)
+		}
+	}
+	if err := srv.AllowPublish(0); !errors.Is(err, push.ErrNotFound) {
+		t.Error(err)
+	}
+	// Nobody would be asked.
+	if _, err := push.Start(push.Config{Options: map[string]string{"client_publish": "host"}}); !errors.Is(err, push.ErrConfig) {
+		t.Error(err)
+	}
+}
+
+func TestEventsEndWithTheServer(t *testing.T) {
+	srv := beginClean(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	// There are more events than the channel has room for, and nobody receives.
@@ -210,8 +271,7 @@ func TestEventsEndWithTheServer(t *testing.T) {
 
 // The host is asked about a client at a listener of the library's own, with the client's request.
 func TestAskedAtOwnListener(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Listen: []string{"127.0.0.1:0"}, Options: map[string]string{"auth": "host"}})
+	srv := startClean(t, push.Config{Listen: []string{"127.0.0.1:0"}, Options: map[string]string{"auth": "host"}})
 	events := srv.Events()
 	go func() {
 		for e := range events {

@@ -1,6 +1,9 @@
 package push
 
-import "time"
+import (
+	"io"
+	"time"
+)
 
 // Kept are the servers that work although nothing refers to them.
 func Kept() []*Server {
@@ -40,4 +43,9 @@ func SetDefaultDrain(drain time.Duration) (restore func()) {
 	before := defaultDrain
 	defaultDrain = drain
 	return func() { defaultDrain = before }
+}
+
+// Resume makes a subscription go on as if the library had ended its connection.
+func (sub *Subscription) Resume() error {
+	return sub.resume(io.EOF)
 }

@@ -103,6 +103,9 @@ func (g *Grant) forC() (granted, error) {
 			if err := checkName("grant", "channel", name); err != nil {
 				return granted{}, err
 			}
+			if prefix, found := strings.CutSuffix(name, "*"); found && strings.Contains(prefix, "*") {
+				return granted{}, invalid("grant", fmt.Sprintf("pattern %q: * may stand at the end only", name))
+			}
 			all.WriteString(name)
 			all.WriteByte(0)
 		}

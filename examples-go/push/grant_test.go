@@ -2,12 +2,13 @@ package push_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/coder/websocket"
 
-	"libpush.example/go/internal/harness"
 	"libpush.example/go/push"
 )
 
@@ -38,9 +39,21 @@ func asks(t *testing.T, conn *websocket.Conn, request map[string]string) string 
 	}
 }
 
+func TestAGrantNamesTheEntryThatIsWrong(t *testing.T) {
+	srv := startClean(t, push.Config{})
+	for says, grant := range map[string]push.Grant{
+		`pattern "a*b*": * may stand at the end only`:  {Patterns: []string{"fine.*", "a*b", "a*b*"}},
+		`pattern "**": * may stand at the end only`:    {Channels: []string{"a*b"}, PublishPatterns: []string{"**"}},
+		`channel "news.*": a name can't end in *; Pat`: {Channels: []string{"news.*"}},
+	} {
+		if err := srv.Renew(7, grant); !errors.Is(err, push.ErrInvalid) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %s", err, says)
+		}
+	}
+}
+
 func TestPublishingHasListsOfItsOwn(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
 		return push.Grant{

@@ -19,7 +19,8 @@ import (
 // long-poll, whichever the request asks for. It works with net/http and every router built on it.
 //
 // authorize decides on each request. It runs in the request's goroutine, uses the service's own login, and may take its
-// time. An error refuses the client: a [Refusal] says how, any other error is a plain 403.
+// time. An error refuses the client: a [Refusal] says how. A call of this package that failed, and not by the client's
+// fault (such as [ErrBusy] or [ErrTimeout]), tells the client to come back. Any other error is a plain 403.
 //
 // The cost of a client depends on its connection:
 //
@@ -96,10 +97,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		return
 	}
 	socket, isSocket := ownSocket(conn)
-	head := wholeHead(r, buffered.Reader, isSocket)
 	if isSocket {
-		err = h.server.handOver(socket, head, grant)
-	} else if err = h.server.pipe(conn, head, grant); err == nil {
+		err = h.server.handOver(socket, wholeHead(r, buffered.Reader, givenAddresses), grant)
+	} else if err = h.server.pipe(conn, wholeHead(r, buffered.Reader, seenAddresses), grant); err == nil {
 		return // the pipe has the connection now
 	}
 	if err != nil {
@@ -134,9 +134,9 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 }
 
 // wholeHead returns the request, with the bytes that the client sent after it.
-func wholeHead(r *http.Request, early *bufio.Reader, behindProxy bool) []byte {
+func wholeHead(r *http.Request, early *bufio.Reader, lines addresses) []byte {
 	head := make([]byte, 0, 1024)
-	head = requestHead(head, r, version(r), behindProxy)
+	head = requestHead(head, r, version(r), lines)
 	if early == nil || early.Buffered() == 0 {
 		return head
 	}

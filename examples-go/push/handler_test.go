@@ -23,8 +23,7 @@ import (
 )
 
 func TestEveryTransportOverPlainHTTP(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	service := serve(t, srv.Handler(push.Anyone))
 	at := service.URL + "/push?channel=news"
 	goroutines := runtime.NumGoroutine()
@@ -59,8 +58,7 @@ func stacks() string {
 // Bytes that a client sends before it has the answer are passed on: here the first frames of a WebSocket, in one piece
 // with the head and split at every place that can matter.
 func TestBytesAlreadyReadGoAlong(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	address := service.Listener.Addr().String()
@@ -89,8 +87,7 @@ func TestBytesAlreadyReadGoAlong(t *testing.T) {
 }
 
 func TestAuthorizeDecides(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	answers := map[string]func() (push.Grant, error){
 		"nothing":     func() (push.Grant, error) { return push.Grant{}, nil },
 		"no-channels": func() (push.Grant, error) { return push.Grant{User: "u", Channels: []string{}}, nil },
@@ -102,6 +99,9 @@ func TestAuthorizeDecides(t *testing.T) {
 		},
 		"busy": func() (push.Grant, error) {
 			return push.Grant{}, &push.Refusal{Status: 503, Code: "later", Message: "later"}
+		},
+		"late": func() (push.Grant, error) {
+			return push.Grant{}, fmt.Errorf("who is here: %w", &push.Error{Op: "users", Status: push.ErrTimeout})
 		},
 		"other": func() (push.Grant, error) {
 			return push.Grant{Channels: []string{"other"}, Patterns: []string{"prefix.*"}}, nil
@@ -136,7 +136,7 @@ func TestAuthorizeDecides(t *testing.T) {
 		}{
 			"nothing": {403, "forbidden"}, "no-channels": {403, "channel"}, "login": {401, "unauthorized"},
 			"wrapped": {401, "unauthorized"}, "secret": {403, "forbidden"}, "own": {402, "pay"}, "busy": {503, "later"},
-			"other": {403, "channel"}, "bad-pattern": {403, "forbidden"},
+			"late": {504, "timeout"}, "other": {403, "channel"}, "bad-pattern": {403, "forbidden"},
 			"pattern": {403, "forbidden"}, "every": {403, "forbidden"}, "empty-name": {403, "forbidden"},
 			"NUL": {403, "forbidden"}, "ended": {403, "expired"}, "before-epoch": {403, "expired"},
 			"fine": {200, ""}, "subscribed": {200, ""}, "publisher": {403, "channel"},
@@ -162,17 +162,18 @@ func TestAuthorizeDecides(t *testing.T) {
 			}
 		}
 		// An EventSource comes back only after a 200.
-		response, body := get(t, over.Client(), over.URL+"/push?as=busy", http.Header{"Accept": {"text/event-stream"}})
-		text, _ := io.ReadAll(body)
-		if response.StatusCode != 200 || !regexp.MustCompile(`^retry: [234]\d\d\d\nevent: push-close\n`).Match(text) {
-			t.Errorf("%s: %s", response.Status, text)
+		for _, as := range []string{"busy", "late"} {
+			response, body := get(t, over.Client(), over.URL+"/push?as="+as, http.Header{"Accept": {"text/event-stream"}})
+			text, _ := io.ReadAll(body)
+			if response.StatusCode != 200 || !regexp.MustCompile(`^retry: [234]\d\d\d\nevent: push-close\n`).Match(text) {
+				t.Errorf("%s: %s: %s", as, response.Status, text)
+			}
 		}
 	}
 }
 
 func TestGrantIsWhatTheConnectionHas(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
 		return push.Grant{User: "ada", Patterns: []string{"more.*", "a*b"}, Subscribe: []string{"mine", "und & ümlaut?"}, Publish: true}, nil
@@ -246,8 +247,7 @@ func wantFrameWith(t *testing.T, conn *websocket.Conn, texts ...string) {
 }
 
 func TestMethodsAndOrigins(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{AllowedOrigins: []string{"https://app.example"}})
+	srv := startClean(t, push.Config{AllowedOrigins: []string{"https://app.example"}})
 	asked := 0
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) { asked++; return push.Anyone(r) }))
 	request := func(method, origin string) *http.Response {
@@ -286,8 +286,7 @@ func TestMethodsAndOrigins(t *testing.T) {
 
 // A preflight must not open the connection for the requests that follow on it.
 func TestNothingGetsInBehindAPreflight(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{AllowedOrigins: []string{"*"}})
+	srv := startClean(t, push.Config{AllowedOrigins: []string{"*"}})
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) { return push.Grant{}, push.ErrUnauthorized }))
 	conn, err := net.Dial("tcp", service.Listener.Addr().String())
 	if err != nil {
@@ -309,8 +308,7 @@ func TestNothingGetsInBehindAPreflight(t *testing.T) {
 
 // Bodies, large cookies, and changes that a middleware may make to a request.
 func TestOddRequests(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	handler := srv.Handler(push.Anyone)
 	service := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Query().Get("do") {
@@ -382,11 +380,7 @@ func TestOddRequests(t *testing.T) {
 }
 
 func TestNoRoomAndNoServer(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{Options: map[string]string{"max_connections": "1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := beginClean(t, push.Config{Options: map[string]string{"max_connections": "1"}})
 	service := serve(t, srv.Handler(push.Anyone))
 	first := dial(t, service.URL+"/push?channel=c", nil)
 	for _, why := range []string{"max_connections is reached", "stopped"} {

@@ -5,6 +5,7 @@ package push
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -20,10 +21,22 @@ func handedOn(name string) bool {
 	return strings.HasPrefix(name, "Sec-Websocket-") || strings.HasPrefix(name, "Access-Control-")
 }
 
-// requestHead writes the parts of a request that the library reads, in the given version of HTTP. The client's address
-// that a proxy names goes along only with the proxy's own socket: by that the library sees whether to trust the proxy. A
-// socket pair has no address.
-func requestHead(head []byte, r *http.Request, version string, behindProxy bool) []byte {
+// addresses are the header lines about the client's address that go along with a request.
+type addresses int
+
+const (
+	// noAddresses: it is not about the client.
+	noAddresses addresses = iota
+	// givenAddresses: what the request says. It goes along with the client's or a proxy's own socket, by which the library
+	// sees whether to trust a proxy.
+	givenAddresses
+	// seenAddresses: the same, and behind it the address that Go sees, since a socket pair has none. The library heeds
+	// them if trusted_proxies has unix.
+	seenAddresses
+)
+
+// requestHead writes the parts of a request that the library reads, in the given version of HTTP.
+func requestHead(head []byte, r *http.Request, version string, lines addresses) []byte {
 	head = append(head, r.Method...)
 	head = append(head, ' ')
 	head = append(head, oneWord(r.URL.RequestURI())...)
@@ -32,7 +45,7 @@ func requestHead(head []byte, r *http.Request, version string, behindProxy bool)
 	head = append(head, "\r\n"...)
 	head = appendLine(head, "Host", r.Host)
 	for name, values := range r.Header {
-		if handedOn(name) || behindProxy && (name == "X-Forwarded-For" || name == "Forwarded") {
+		if handedOn(name) || lines != noAddresses && (name == "X-Forwarded-For" || name == "Forwarded") {
 			for _, value := range values {
 				head = appendLine(head, name, value)
 			}
@@ -42,7 +55,32 @@ func requestHead(head []byte, r *http.Request, version string, behindProxy bool)
 	for _, coding := range r.TransferEncoding {
 		head = appendLine(head, "Transfer-Encoding", coding)
 	}
+	if lines == seenAddresses {
+		bare, quoted := seenAddress(r)
+		head = appendLine(head, "X-Forwarded-For", bare)
+		head = appendLine(head, "Forwarded", "for="+quoted)
+	}
 	return append(head, "\r\n"...)
+}
+
+// seenAddress is the address that a request came from, for X-Forwarded-For and for Forwarded (RFC 7239). It stands at
+// the right end of both, where the library begins to read. So what a client has written there itself does not count, and
+// neither does it where Go sees no address.
+func seenAddress(r *http.Request) (bare, quoted string) {
+	at, err := netip.ParseAddr(r.RemoteAddr) // a middleware may have put it there
+	if err != nil {
+		with, _ := netip.ParseAddrPort(r.RemoteAddr)
+		at = with.Addr()
+	}
+	at = at.Unmap().WithZone("")
+	switch {
+	case !at.IsValid():
+		return "unknown", "unknown"
+	case at.Is4():
+		return at.String(), at.String()
+	default:
+		return at.String(), `"[` + at.String() + `]"`
+	}
 }
 
 // bodyLimit is how long the end of an empty body may take.

@@ -100,8 +100,7 @@ func TestSubscriptionsEndWithTheirAttachedServer(t *testing.T) {
 
 // Messages that came before the end can be read after it.
 func TestTheLastMessagesOutliveStop(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
 	for _, text := range []string{"1", "2", "3"} {
 		publish(t, srv, "c", text)
@@ -268,8 +267,7 @@ func TestCallsThatWaitAreLimited(t *testing.T) {
 
 // A middleware ends the request's context while the client is still there. The client is told to come back.
 func TestAPollWhoseContextEnds(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	subscribers := srv.Handler(push.Anyone)
 	service, _ := secure(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -292,8 +290,7 @@ func TestAPollWhoseContextEnds(t *testing.T) {
 // A poll behind a middleware that hides the connection is answered at once, though its grant would keep the connection
 // open, and the client asks for that as browsers do.
 func TestARelayedPollEndsWithItsAnswer(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	subscribers := srv.Handler(func(*http.Request) (push.Grant, error) {
 		return push.Grant{Channels: []string{"c"}, KeepAlive: true}, nil
 	})

@@ -26,14 +26,35 @@ func start(t testing.TB, config push.Config) *push.Server {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	srv, err := push.Start(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := begin(t, config)
 	t.Cleanup(func() {
 		stopWithin(t, srv, 5*time.Second)
 	})
 	return srv
+}
+
+// begin starts a server that the test stops itself.
+func begin(t testing.TB, config push.Config) *push.Server {
+	t.Helper()
+	srv, err := push.Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return srv
+}
+
+// startClean is start for a test that must leave nothing behind.
+func startClean(t *testing.T, config push.Config) *push.Server {
+	t.Helper()
+	harness.CheckLeaks(t)
+	return start(t, config)
+}
+
+// beginClean is begin for a test that must leave nothing behind.
+func beginClean(t *testing.T, config push.Config) *push.Server {
+	t.Helper()
+	harness.CheckLeaks(t)
+	return begin(t, config)
 }
 
 // stopWithin stops a server and gives its clients this time. On a busy machine the call may return before the server

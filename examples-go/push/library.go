@@ -38,6 +38,8 @@ package push
 // #cgo nocallback pushgo_deny
 // #cgo noescape pushgo_answer
 // #cgo nocallback pushgo_answer
+// #cgo noescape pushgo_allow_publish
+// #cgo nocallback pushgo_allow_publish
 // #cgo noescape pushgo_refusal
 // #cgo nocallback pushgo_refusal
 // #cgo noescape pushgo_send
@@ -167,7 +169,9 @@ func (h handle) stats() (Stats, Status) {
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
 		Undone: uint64(s.undone), InboxBytes: uint64(s.inbox_bytes), EndedChannels: uint64(s.ended_channels),
 		Calls: uint64(s.calls), CallsGivenUp: uint64(s.calls_given_up),
-		CallsWaiting: uint64(s.calls_waiting),
+		CallsWaiting: uint64(s.calls_waiting), PublishChecks: uint64(s.publish_checks),
+		PublishChecksGivenUp: uint64(s.publish_checks_given_up),
+		PublishChecksWaiting: uint64(s.publish_checks_waiting), Patterns: uint64(s.patterns),
 	}, Status(status)
 }
 
@@ -209,22 +213,23 @@ func (h handle) publishMessage(channel string, m *Message, at *position) Status 
 	var channelName cName
 	text, size := cBytes(m.Data)
 	flags := C.uint32_t(m.flags())
-	if m.Event == "" && m.Key == "" && m.Trace == "" {
+	if m.Event == "" && m.Key == "" && m.Trace == "" && m.Except == "" {
 		none := (*C.char)(unsafe.Pointer(&cEmpty))
 		return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size, none, none,
-			none, flags, at))
+			none, none, flags, at))
 	}
-	var eventName, keyName, traceName cName
+	var eventName, keyName, traceName, exceptName cName
 	return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size,
-		eventName.setSome(m.Event), keyName.setSome(m.Key), traceName.setSome(m.trace()), flags, at))
+		eventName.setSome(m.Event), keyName.setSome(m.Key), traceName.setSome(m.trace()), exceptName.setSome(m.Except),
+		flags, at))
 }
 
 // publishUser writes the position.
 func (h handle) publishUser(user string, m *Message, at *position) Status {
-	var userName, eventName, keyName, traceName cName
+	var userName, eventName, keyName, traceName, exceptName cName
 	text, size := cBytes(m.Data)
 	return Status(C.pushgo_publish_user(C.uintptr_t(h), userName.set(user), text, size, eventName.setSome(m.Event),
-		keyName.setSome(m.Key), traceName.setSome(m.trace()), C.uint32_t(m.flags()), at))
+		keyName.setSome(m.Key), traceName.setSome(m.trace()), exceptName.setSome(m.Except), C.uint32_t(m.flags()), at))
 }
 
 // mark begins a stream, or ends it.
@@ -242,10 +247,10 @@ func (h handle) mark(channel string, end bool, at *position) Status {
 // entry is one message of a batch: the lengths of its parts in the batch's bytes.
 type entry = C.pushgo_entry
 
-func makeEntry(event, key, trace, data int, flags uint32) entry {
+func makeEntry(event, key, trace, except, data int, flags uint32) entry {
 	return entry{
 		event_len: C.uint32_t(event), key_len: C.uint32_t(key), trace_len: C.uint32_t(trace),
-		data_len: C.uint32_t(data), flags: C.uint32_t(flags),
+		except_len: C.uint32_t(except), data_len: C.uint32_t(data), flags: C.uint32_t(flags),
 	}
 }
 
@@ -320,6 +325,18 @@ func (h handle) answer(request uint64, data []byte, flags uint32) Status {
 	return Status(C.pushgo_answer(C.uintptr_t(h), C.uint64_t(request), text, size, C.uint32_t(flags)))
 }
 
+func (h handle) allowPublish(request uint64) Status {
+	none := (*C.char)(unsafe.Pointer(&cEmpty))
+	return Status(C.pushgo_allow_publish(C.uintptr_t(h), C.uint64_t(request), 0, none, 0, none, 0))
+}
+
+func (h handle) allowPublishInstead(request uint64, m *Message) Status {
+	var eventName cName
+	text, size := cBytes(m.Data)
+	return Status(C.pushgo_allow_publish(C.uintptr_t(h), C.uint64_t(request), 1, text, size, eventName.setSome(m.Event),
+		C.uint32_t(m.flags())))
+}
+
 func (h handle) close(connection uint64, code uint16, reason string) Status {
 	var text cName
 	return Status(C.pushgo_close(C.uintptr_t(h), C.uint64_t(connection), C.uint16_t(code), text.set(reason)))
@@ -376,16 +393,21 @@ func (q *eventQueue) take(h handle, events []rawEvent, into []byte) (count, need
 
 // eventOf makes Go's form of an event, and returns how many of the bytes belong to it.
 func eventOf(raw *rawEvent, from []byte) (Event, int) {
-	user, channel, size := int(raw.user_len), int(raw.channel_len), int(raw.data_len)
+	used := 0
+	next := func(size C.size_t) []byte {
+		used += int(size)
+		return from[used-int(size) : used]
+	}
 	event := Event{
-		Kind: EventKind(raw.kind), Conn: Conn(raw.connection), User: string(from[:user]),
-		Channel: string(from[user : user+channel]), Binary: raw.flags&eventBinary != 0, Code: int(raw.code),
-		Request: Request(raw.request),
+		Kind: EventKind(raw.kind), Conn: Conn(raw.connection), User: string(next(raw.user_len)),
+		Channel: string(next(raw.channel_len)), EventType: string(next(raw.event_len)), Key: string(next(raw.key_len)),
+		Binary: raw.flags&eventBinary != 0, Code: int(raw.code), Request: Request(raw.request),
 	}
-	if event.Kind == Received || event.Kind == Asked || event.Kind == Called {
-		event.Data = append([]byte{}, from[user+channel:user+channel+size]...)
+	data := next(raw.data_len)
+	if event.Kind == Received || event.Kind == Asked || event.Kind == Called || event.Kind == Publishing {
+		event.Data = append([]byte{}, data...)
 	}
-	return event, user + channel + size
+	return event, used
 }
 
 func statusText(s Status) string {

@@ -1,13 +1,11 @@
 package push_test
 
 import (
-	"bytes"
 	"compress/gzip"
 	"io"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"libpush.example/go/push"
@@ -23,7 +21,7 @@ func (c compressed) Write(bytes []byte) (int, error) { return c.gzip.Write(bytes
 
 // An answer that a middleware compresses must arrive whole, and the log must name the type that is in the way.
 func TestBehindACompressingMiddleware(t *testing.T) {
-	var log lines
+	var log lockedBuffer
 	srv := start(t, push.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	subscribers := srv.Handler(push.Anyone)
 	service := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,22 +58,4 @@ func TestBehindACompressingMiddleware(t *testing.T) {
 	if want := "push_test.compressed, can't be flushed; give it a method Unwrap()"; !strings.Contains(log.String(), want) {
 		t.Errorf("%q is not in the log: %s", want, &log)
 	}
-}
-
-// lines are the lines that several goroutines log.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

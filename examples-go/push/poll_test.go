@@ -13,8 +13,7 @@ import (
 
 // A connection stays open for further polls, under the grant of the first.
 func TestPollsStayOnTheirConnection(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"poll_timeout": "100ms"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"poll_timeout": "100ms"}})
 	asked := 0
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
 		asked++
@@ -33,8 +32,7 @@ func TestPollsStayOnTheirConnection(t *testing.T) {
 
 // What the grant subscribes to is what each poll of the connection gets, and needs no room in a URL.
 func TestChannelsOfTheGrantAreThoseOfEachPoll(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	var names []string
 	for i := range 100 {
 		names = append(names, strings.Repeat("ü", 120)+strconv.Itoa(i)) // beyond max_head
@@ -57,8 +55,7 @@ func TestChannelsOfTheGrantAreThoseOfEachPoll(t *testing.T) {
 
 // http.TimeoutHandler collects the whole answer: a poll can be had through it, a stream can't.
 func TestThroughAWriterThatCollects(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	service := serve(t, http.TimeoutHandler(srv.Handler(push.Anyone), harness.Patience, "too late"))
 	publish(t, srv, "c", "already there")
 	for _, test := range []struct {

@@ -110,15 +110,13 @@ func TestStartedAHundredTimes(t *testing.T) {
 		for range events {
 		}
 	}
-	if after := threads(); after != before {
-		t.Errorf("threads of the library: %d -> %d", before, after)
-	}
+	// A thread that has been joined may stand in the list for a moment.
+	harness.Wait(t, "the library's threads are gone", func() bool { return threads() == before })
 }
 
 // The profiler's signals hit the library's threads too.
 func TestProfiledUnderLoad(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
 	service := serve(t, srv.Handler(push.Anyone))
 	wait, err := reader(service.Listener.Addr().String(), "c")
 	if err != nil {

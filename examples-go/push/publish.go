@@ -35,6 +35,10 @@ type Message struct {
 	// (see docs/operating.md) the message's span is a child of it, if it is sampled. One that is not valid is ignored, as
 	// that specification demands. [Server.PublishContext] takes it from the context: see [Config].
 	Trace string
+	// Except is the client that does not get the message, or empty: the id that it has chosen (`client=` in its URL), a
+	// UUID. It gets the position instead. All clients with this id are left out, over each transport, and also when they
+	// come back. Attached to an older hub, the error is [ErrUnsupported]. The id is no secret, and proves nothing.
+	Except string
 }
 
 // trace returns the traceparent in the form that C has. A valid one is far shorter than a name.
@@ -69,6 +73,9 @@ func (m *Message) checkRest(op string) error {
 	}
 	if m.Key != "" && !fitsName(m.Key) {
 		return checkName(op, "key", m.Key)
+	}
+	if m.Except != "" && !fitsName(m.Except) {
+		return checkName(op, "except", m.Except)
 	}
 	return nil
 }
@@ -297,7 +304,7 @@ func (b *batch) add(messages []Message) error {
 	for i := range messages {
 		m := &messages[i]
 		trace := m.trace()
-		e := makeEntry(len(m.Event), len(m.Key), len(trace), len(m.Data), m.flags())
+		e := makeEntry(len(m.Event), len(m.Key), len(trace), len(m.Except), len(m.Data), m.flags())
 		if !sameString(m.Channel, channel) || i == 0 {
 			if err := m.check("publish batch"); err != nil {
 				return err
@@ -306,13 +313,13 @@ func (b *batch) add(messages []Message) error {
 			setChannel(&e, len(channel))
 			text = append(append(text, channel...), 0)
 		}
-		if len(m.Event)|len(m.Key) != 0 {
+		if len(m.Event)|len(m.Key)|len(m.Except) != 0 {
 			if err := m.checkRest("publish batch"); err != nil {
 				return err
 			}
 			text = appendName(appendName(text, m.Event), m.Key)
 		}
-		text = appendName(text, trace)
+		text = appendName(appendName(text, trace), m.Except)
 		if len(m.Data) > math.MaxInt32 {
 			return &Error{Op: "publish batch", Status: ErrTooLarge}
 		}

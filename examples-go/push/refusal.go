@@ -30,8 +30,9 @@ type Refusal struct {
 var (
 	// ErrUnauthorized is 401: there is no login, or it has ended.
 	ErrUnauthorized = &Refusal{http.StatusUnauthorized, "unauthorized", "log in first"}
-	// ErrForbidden is 403: not for this user. Any error that holds no Refusal becomes this one; the error itself is not
-	// shown to the client.
+	// ErrForbidden is 403: not for this user. Any error that holds no Refusal becomes this one, unless it holds a status
+	// of this package that is not the client's fault, such as [ErrBusy] or [ErrTimeout]: then the client is told to come
+	// back. The error itself is not shown to the client.
 	ErrForbidden = &Refusal{http.StatusForbidden, "forbidden", "not allowed"}
 )
 
@@ -55,6 +56,11 @@ const (
 	maxMessage = 1024
 )
 
+// notTheClients are the statuses of calls for which the client is not to blame. It may come back.
+var notTheClients = []Status{
+	ErrBusy, ErrLimit, ErrClosed, ErrTimeout, ErrDescriptor, ErrSystem, ErrInternal, ErrUnsupported,
+}
+
 // refusalFor returns what a client is told of an error: the status of the library's call that failed, or a Refusal.
 func refusalFor(err error) (Status, *Refusal) {
 	var refusal *Refusal
@@ -65,7 +71,7 @@ func refusalFor(err error) (Status, *Refusal) {
 		}
 		return statusOK, refusal
 	}
-	for _, status := range []Status{ErrBusy, ErrLimit, ErrClosed, ErrDescriptor, ErrSystem, ErrInternal, ErrUnsupported} {
+	for _, status := range notTheClients {
 		if errors.Is(err, status) {
 			return status, nil
 		}
@@ -79,7 +85,7 @@ func (s *Server) refusal(asked *http.Request, err error) []byte {
 	if err != errHeldBack {
 		asked = asked.WithContext(asked.Context()) // a copy
 		asked.TransferEncoding = nil               // a body that nobody has read does not matter any more
-		head = requestHead(nil, asked, "1.1", false)
+		head = requestHead(nil, asked, "1.1", noAddresses)
 	}
 	status, refusal := refusalFor(err)
 	if refusal == nil {

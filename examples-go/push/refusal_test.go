@@ -7,14 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"libpush.example/go/internal/harness"
 	"libpush.example/go/push"
 )
 
 // If authorize does something wrong, the client is refused, and the request's goroutine does not crash.
 func TestRefusalsThatAreNone(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	var missing *push.Refusal
 	for name, refusal := range map[string]*push.Refusal{
 		"nil": missing, "zero": {}, "one": {Status: 1}, "informational": {Status: 101}, "fine": {Status: 200},
@@ -39,8 +37,7 @@ func TestRefusalsThatAreNone(t *testing.T) {
 // An EventSource never comes back after an error status. If the same request may succeed later, it is told to come
 // back.
 func TestRefusalsThatPass(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	var status int
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
 		return push.Grant{}, &push.Refusal{Status: status, Code: "code", Message: "message"}
@@ -64,8 +61,7 @@ func TestRefusalsThatPass(t *testing.T) {
 
 // A page of an allowed origin can read why it is refused. A browser would end its EventSource otherwise.
 func TestRefusalsForPagesOfOtherOrigins(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{AllowedOrigins: []string{"https://app.example.org"}})
+	srv := startClean(t, push.Config{AllowedOrigins: []string{"https://app.example.org"}})
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
 		return push.Grant{}, &push.Refusal{Status: 503, Code: "later", Message: "not now"}
 	}))
@@ -84,8 +80,7 @@ func TestRefusalsForPagesOfOtherOrigins(t *testing.T) {
 
 // Words of any kind arrive as valid JSON, and those that are too long are cut.
 func TestRefusalsWithOddWords(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	var refusal push.Refusal
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) { return push.Grant{}, &refusal }))
 	for words, told := range map[string]string{
@@ -110,8 +105,7 @@ func TestRefusalsWithOddWords(t *testing.T) {
 // A proxy that knows no WebSockets drops the header lines that are for one connection only. If the request were taken
 // for a poll, the client would wait in vain.
 func TestHandshakeThatLostItsUpgrade(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	service := serve(t, srv.Handler(push.Anyone))
 	lost := http.Header{"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
 	response, body := get(t, service.Client(), service.URL+"/push?channel=c", lost)
@@ -131,8 +125,7 @@ func TestHandshakeThatLostItsUpgrade(t *testing.T) {
 
 // The library answers preflights, and a middleware's own line Vary stays.
 func TestPreflight(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{AllowedOrigins: []string{"https://*.example.org"}})
+	srv := startClean(t, push.Config{AllowedOrigins: []string{"https://*.example.org"}})
 	handler := srv.Handler(push.Anyone)
 	service := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept-Encoding")
@@ -161,8 +154,7 @@ func TestPreflight(t *testing.T) {
 
 // Browsers and other clients fail the connection if none of the subprotocols that they offer is chosen.
 func TestSubprotocols(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	service := serve(t, srv.Handler(push.Anyone))
 	for offered, chosen := range map[string]string{
 		"my-app": "my-app", "my-app, push.v1.json": "push.v1.json", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln, my-app": "my-app",
@@ -179,8 +171,7 @@ func TestSubprotocols(t *testing.T) {
 }
 
 func TestUpgradeRequired(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	old := http.Header{
 		"Upgrade": {"websocket"}, "Connection": {"Upgrade"},
 		"Sec-Websocket-Version": {"8"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},

@@ -180,7 +180,7 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	defer leave()
 	once := *grant
 	once.KeepAlive = false // a pair serves one request; the client's connection stays open without the library
-	pair, err := h.server.relay(requestHead(nil, r, "1.0", false), &once)
+	pair, err := h.server.relay(requestHead(nil, r, "1.0", seenAddresses), &once)
 	if err != nil {
 		h.refuse(w, r, err)
 		return

@@ -93,7 +93,7 @@ func (f flushing) Flush() {
 // A stream that a middleware's compression would hold back is refused. A stream that it passes on flows.
 func TestCompressedStreamsOverHTTP2(t *testing.T) {
 	harness.CheckLeaks(t)
-	var log lines
+	var log lockedBuffer
 	srv := start(t, push.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	subscribers := srv.Handler(push.Anyone)
 	service, _ := secure(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -72,8 +72,7 @@ func TestReload(t *testing.T) {
 
 // An origin that is taken away is refused. A client that was let in with it stays.
 func TestReloadOrigins(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{AllowedOrigins: []string{"https://a.example"}})
+	srv := startClean(t, push.Config{AllowedOrigins: []string{"https://a.example"}})
 	service := serve(t, srv.Handler(push.Anyone))
 	url := service.URL + "/push?channel=c"
 	from := func(origin string) *websocket.DialOptions {
@@ -95,8 +94,7 @@ func TestReloadOrigins(t *testing.T) {
 
 // The clients go, the server stays.
 func TestDrain(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	client := dial(t, service.URL+"/push?channel=c", nil)

@@ -68,8 +68,7 @@ func oldClient(service *httptest.Server) *http.Client {
 }
 
 func TestEveryTransportOverTLS(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	service, requests := secure(t, srv.Handler(push.Anyone))
 	for _, test := range []struct {
@@ -128,8 +127,7 @@ func TestEveryTransportOverTLS(t *testing.T) {
 
 // A client's offers reach the library, on a socket that is handed over and through TLS.
 func TestCompressionIsPassedOn(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"compression": "true"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"compression": "true"}})
 	events := srv.Events()
 	handler := srv.Handler(push.Anyone)
 	plain := serve(t, handler)
@@ -164,8 +162,7 @@ func TestCompressionIsPassedOn(t *testing.T) {
 
 // One connection has 200 streams, and none is left when the client goes.
 func TestManyStreamsOverOneHTTP2Connection(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	service, requests := secure(t, srv.Handler(push.Anyone))
 	client := service.Client()
 	const count = 200
@@ -191,8 +188,7 @@ func TestManyStreamsOverOneHTTP2Connection(t *testing.T) {
 
 // A client that stops reading is closed with 4429 and does not hold up the others, over each kind of connection.
 func TestSlowClientsBehindTLS(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"outbox": "64KB", "history_count": "10"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"outbox": "64KB", "history_count": "10"}})
 	service, _ := secure(t, srv.Handler(push.Anyone))
 	for _, client := range []*http.Client{oldClient(service), service.Client()} {
 		before := stats(t, srv).SlowClosed
@@ -210,11 +206,7 @@ func TestSlowClientsBehindTLS(t *testing.T) {
 }
 
 func TestStopEndsClientsBehindTLS(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := beginClean(t, push.Config{})
 	service, _ := secure(t, srv.Handler(push.Anyone))
 	socket := dial(t, service.URL+"/push?channel=c", &websocket.DialOptions{HTTPClient: oldClient(service)})
 	_, events := get(t, service.Client(), service.URL+"/push?channel=c&transport=sse", nil)
@@ -243,7 +235,7 @@ func TestStopEndsClientsBehindTLS(t *testing.T) {
 	}()
 	stopped := make(chan struct{})
 	go func() {
-		stopWithin(t, srv, 5*time.Second)
+		stopWithin(t, srv, 15*time.Second)
 		close(stopped)
 	}()
 	wantLine(t, events, "data: last words")
@@ -262,8 +254,7 @@ func TestStopEndsClientsBehindTLS(t *testing.T) {
 
 // A listener that wraps its connections keeps track of them, so they are not taken from it.
 func TestWrappedConnectionsStayWithTheirListener(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -316,8 +307,7 @@ func TestCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatal("needs curl")
 	}
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	plain := serve(t, srv.Handler(push.Anyone))
 	service, requests := secure(t, srv.Handler(push.Anyone))
 	for _, test := range []struct {

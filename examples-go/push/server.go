@@ -340,7 +340,7 @@ type Stats struct {
 	Streams         uint64 // of these, NDJSON streams
 	Polls           uint64 // of these, polls waiting
 	Channels        uint64 // channels that exist
-	Subscriptions   uint64 // subscriptions of connections to channels
+	Subscriptions   uint64 // subscriptions of connections to channels and patterns
 	HistoryMessages uint64 // messages held in history
 	HistoryBytes    uint64 // bytes held in history, with the bookkeeping
 	Seq             uint64 // the newest message's number
@@ -360,6 +360,12 @@ type Stats struct {
 	Calls          uint64 // calls of clients that went to the host
 	CallsGivenUp   uint64 // calls that were not answered within call_timeout
 	CallsWaiting   uint64 // gauge: calls that wait for an answer
+
+	PublishChecks        uint64 // messages of clients that went to the host to be checked
+	PublishChecksGivenUp uint64 // messages of clients that were not checked within call_timeout, and not published
+	PublishChecksWaiting uint64 // gauge: messages of clients that wait for the host's check
+
+	Patterns uint64 // gauge: the different patterns that connections have
 }
 
 // Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;

@@ -142,32 +142,36 @@ push_status pushgo_publish(uintptr_t server, const char *channel, const char *da
     return push_publish(ticket(server), channel, data, len);
 }
 
-push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
-                                   const char *event, const char *key, const char *trace, uint32_t flags,
-                                   push_position *out)
+/* A message without its channel. */
+static push_message message_of(const char *data, size_t len, const char *event, const char *key, const char *trace,
+                               const char *except, uint32_t flags)
 {
     push_message message = PUSH_MESSAGE_INIT;
-    message.channel = channel;
     message.data = data;
     message.len = len;
     message.event = or_null(event);
     message.key = or_null(key);
     message.trace = or_null(trace);
+    message.except = or_null(except);
     message.flags = flags;
+    return message;
+}
+
+push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
+                                   const char *event, const char *key, const char *trace, const char *except,
+                                   uint32_t flags, push_position *out)
+{
+    push_message message = message_of(data, len, event, key, trace, except, flags);
+    message.channel = channel;
     if (!*channel) return push_broadcast(ticket(server), &message, out);
     return push_publish_message(ticket(server), &message, out);
 }
 
 push_status pushgo_publish_user(uintptr_t server, const char *user, const char *data, size_t len, const char *event,
-                                const char *key, const char *trace, uint32_t flags, push_position *out)
+                                const char *key, const char *trace, const char *except, uint32_t flags,
+                                push_position *out)
 {
-    push_message message = PUSH_MESSAGE_INIT;
-    message.data = data;
-    message.len = len;
-    message.event = or_null(event);
-    message.key = or_null(key);
-    message.trace = or_null(trace);
-    message.flags = flags;
+    push_message message = message_of(data, len, event, key, trace, except, flags);
     return push_publish_user(ticket(server), user, &message, out);
 }
 
@@ -195,6 +199,7 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
         messages[i].event = next_text(&bytes, entry->event_len);
         messages[i].key = next_text(&bytes, entry->key_len);
         messages[i].trace = next_text(&bytes, entry->trace_len);
+        messages[i].except = next_text(&bytes, entry->except_len);
         messages[i].data = bytes;
         messages[i].len = entry->data_len;
         messages[i].flags = entry->flags;
@@ -261,13 +266,20 @@ push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *he
     return status;
 }
 
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, pushgo_terms terms)
+/* Calls push_allow or push_renew: `number` is that of a request, or of a connection. */
+static push_status with_grant(push_status (*call)(push_server *, uint64_t, const push_grant *), uintptr_t server,
+                              uint64_t number, const char *names, pushgo_terms terms)
 {
     struct grant grant;
     if (!fill_grant(&grant, names, terms)) return PUSH_ERR_SYSTEM;
-    push_status status = push_allow(ticket(server), request, &grant.grant);
+    push_status status = call(ticket(server), number, &grant.grant);
     free_grant(&grant);
     return status;
+}
+
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, pushgo_terms terms)
+{
+    return with_grant(push_allow, server, request, names, terms);
 }
 
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason)
@@ -278,6 +290,17 @@ push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, con
 push_status pushgo_answer(uintptr_t server, uint64_t request, const char *data, size_t len, uint32_t flags)
 {
     return push_answer(ticket(server), request, data, len, flags);
+}
+
+push_status pushgo_allow_publish(uintptr_t server, uint64_t request, int replace, const char *data, size_t len,
+                                 const char *event, uint32_t flags)
+{
+    push_message instead = PUSH_MESSAGE_INIT;
+    instead.data = data;
+    instead.len = len;
+    instead.event = or_null(event);
+    instead.flags = flags;
+    return push_allow_publish(ticket(server), request, replace ? &instead : NULL);
 }
 
 push_status pushgo_refusal(uintptr_t server, int32_t why, const char *words, size_t words_len, const char *head,
@@ -310,11 +333,7 @@ push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char
 
 push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, pushgo_terms terms)
 {
-    struct grant grant;
-    if (!fill_grant(&grant, names, terms)) return PUSH_ERR_SYSTEM;
-    push_status status = push_renew(ticket(server), connection, &grant.grant);
-    free_grant(&grant);
-    return status;
+    return with_grant(push_renew, server, connection, names, terms);
 }
 
 /* ---- events ---- */
@@ -368,14 +387,18 @@ int32_t pushgo_next_events(uintptr_t server, pushgo_queue *queue, pushgo_event *
                              .flags = event->flags, .code = event->code};
         to->user_len = event->user ? strlen(event->user) : 0;
         to->channel_len = event->channel ? strlen(event->channel) : 0;
+        to->event_len = event->event ? strlen(event->event) : 0;
+        to->key_len = event->key ? strlen(event->key) : 0;
         to->data_len = event->len;
-        size_t size = to->user_len + to->channel_len + to->data_len;
+        size_t size = to->user_len + to->channel_len + to->event_len + to->key_len + to->data_len;
         if (size > room - used) {
             if (count == 0) *needed = size;
             return count;
         }
         used += append(bytes + used, event->user, to->user_len);
         used += append(bytes + used, event->channel, to->channel_len);
+        used += append(bytes + used, event->event, to->event_len);
+        used += append(bytes + used, event->key, to->key_len);
         used += append(bytes + used, event->data, to->data_len);
         queue->held = 0;
     }

@@ -7,17 +7,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One message of a batch. Channel, event, key and trace, each ending in NUL, and the payload lie one after the other in
- * the batch's bytes. A part of length 0 is not there. A message without a channel has the channel of the one before. */
+/* One message of a batch. Channel, event, key, trace and except, each ending in NUL, and the payload lie one after the
+ * other in the batch's bytes. A part of length 0 is not there. A message without a channel has the channel of the one
+ * before. */
 typedef struct {
-    uint32_t channel_len, event_len, key_len, trace_len, data_len;
+    uint32_t channel_len, event_len, key_len, trace_len, except_len, data_len;
     uint32_t flags;
 } pushgo_entry;
 
-/* An event whose user, channel and payload lie in this order in the batch's bytes. */
+/* An event whose user, channel, event type, key and payload lie in this order in the batch's bytes. */
 typedef struct {
     uint64_t connection, request;
-    size_t user_len, channel_len, data_len;
+    size_t user_len, channel_len, event_len, key_len, data_len;
     uint32_t kind, flags, code;
 } pushgo_event;
 
@@ -41,11 +42,12 @@ push_status pushgo_users(uintptr_t server, const char *channel, const char *afte
 push_status pushgo_publish(uintptr_t server, const char *channel, const char *data, size_t len);
 /* Empty strings stand for NULL. An empty channel means a broadcast. */
 push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
-                                   const char *event, const char *key, const char *trace, uint32_t flags,
-                                   push_position *out);
+                                   const char *event, const char *key, const char *trace, const char *except,
+                                   uint32_t flags, push_position *out);
 /* The same to a user. */
 push_status pushgo_publish_user(uintptr_t server, const char *user, const char *data, size_t len, const char *event,
-                                const char *key, const char *trace, uint32_t flags, push_position *out);
+                                const char *key, const char *trace, const char *except, uint32_t flags,
+                                push_position *out);
 push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const pushgo_entry *entries, size_t count,
                                  push_position *out);
 
@@ -66,6 +68,9 @@ push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *he
 push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, pushgo_terms terms);
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason);
 push_status pushgo_answer(uintptr_t server, uint64_t request, const char *data, size_t len, uint32_t flags);
+/* With `replace` the payload, and the event type unless it is empty, are published in place of the client's. */
+push_status pushgo_allow_publish(uintptr_t server, uint64_t request, int replace, const char *data, size_t len,
+                                 const char *event, uint32_t flags);
 /* Words are the code and the message, each ending in NUL; without length they are the library's. */
 push_status pushgo_refusal(uintptr_t server, int32_t why, const char *words, size_t words_len, const char *head,
                            size_t head_len, char *out, size_t out_size, size_t *out_len);

@@ -15,8 +15,7 @@ import (
 // A service behind a proxy on the same machine listens on a Unix socket. Its connections are handed over like any
 // other.
 func TestUnixSocket(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	path := filepath.Join(t.TempDir(), "service")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
@@ -39,8 +38,7 @@ func TestUnixSocket(t *testing.T) {
 
 // HTTP/2 without TLS, as some proxies speak it to a service.
 func TestUnencryptedHTTP2(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -22,11 +22,7 @@ import (
 )
 
 func TestEverythingAfterStopIsClosed(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{Listen: []string{"127.0.0.1:0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := beginClean(t, push.Config{Listen: []string{"127.0.0.1:0"}})
 	if all := srv.Addresses(); len(all) != 1 || !strings.HasPrefix(all[0], "127.0.0.1:") {
 		t.Fatal(all)
 	}
@@ -218,6 +214,7 @@ func stopLater(t *testing.T, address string) {
 	})
 }
 
+// lockedBuffer has what several goroutines log.
 type lockedBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -267,11 +264,7 @@ func TestLogsGoToSlog(t *testing.T) {
 
 // This stops in the order that the documentation of Stop gives, with clients of every kind.
 func TestStopThenShutdown(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := beginClean(t, push.Config{})
 	service, _ := secure(t, srv.Handler(push.Anyone))
 	socket := dial(t, service.URL+"/push?channel=c", &websocket.DialOptions{HTTPClient: oldClient(service)})
 	_, stream := get(t, service.Client(), service.URL+"/push?channel=c", http.Header{"Accept": {"text/event-stream"}})

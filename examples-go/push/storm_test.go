@@ -56,8 +56,7 @@ func reader(address, channel string) (wait func() (int, error), err error) {
 }
 
 func TestFiveThousandClientsDieAtOnce(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
 	events := srv.Events()
 	var connected, disconnected atomic.Int64
 	told := make(chan struct{})
@@ -157,8 +156,7 @@ func connect(t *testing.T, address string, count int) []net.Conn {
 }
 
 func TestPanicsAndSlowLogins(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	inside, decided := make(chan struct{}, 100), make(chan struct{})
 	decide := sync.OnceFunc(func() { close(decided) })
 	handler := srv.Handler(func(r *http.Request) (push.Grant, error) {

@@ -31,6 +31,10 @@ type SubscribeOptions struct {
 	Since Position
 	// Last asks for the newest messages of each channel first, at most 10,000. It can't be used together with Since.
 	Last int
+	// Patterns are prefixes that end in "*": the service gets all channels whose names begin so, beside those that it
+	// names. It may name none then. The option max_patterns bounds them, and is 0 by default. A gap may have the pattern as
+	// its Channel. Never make a pattern from a client's text.
+	Patterns []string
 }
 
 // Delivery is a message as a subscriber gets it.
@@ -41,7 +45,8 @@ type Delivery struct {
 	Data []byte
 	// Event is the event type, or empty.
 	Event string
-	// Position is the position of the message. Store it to go on after it another time.
+	// Position is the position of the message. Store it to go on after it another time. A message or gap without one leads
+	// to nothing: what was stored before stays.
 	Position Position
 	// Binary says that the message was published as binary.
 	Binary bool
@@ -62,9 +67,11 @@ type Subscription struct {
 	server   *Server
 	ctx      context.Context
 	channels []string
+	patterns []string
+	last     int // as it was asked for
 	link     *link
 	cleanup  runtime.Cleanup
-	ended    map[string]bool // the channels of which the last delivery was the end
+	ended    map[string]bool // those of `channels` of which the last delivery was the end
 
 	mu       sync.Mutex // guards what follows
 	position Position
@@ -84,14 +91,15 @@ type Subscription struct {
 // If the server is attached, the subscription outlives its hub: it goes on from its position with the next hub, however
 // long that takes.
 //
-// Errors: [ErrInvalid] if a channel is not allowed, if there are none, if there are more than the option max_channels,
-// or if their names are longer than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; the error of
-// ctx.
+// Errors: [ErrInvalid] if a channel or pattern is not allowed, if there are none, if there are more than the options
+// max_channels and max_patterns, or if their names are longer than the option max_head has room for; [ErrLimit],
+// [ErrBusy], also if all connections have as many patterns as patterns_total; [ErrClosed]; the error of ctx.
 func (s *Server) Subscribe(ctx context.Context, channels []string, options SubscribeOptions) (*Subscription, error) {
 	if options.Since != "" && options.Last != 0 {
 		return nil, invalid("subscribe", "Since and Last together")
 	}
 	channels = slices.Clone(channels)
+	options.Patterns = slices.Clone(options.Patterns)
 	ctx, cancel := context.WithCancel(ctx)
 	l, err := s.openLink(ctx, channels, options)
 	if err != nil {
@@ -99,7 +107,9 @@ func (s *Server) Subscribe(ctx context.Context, channels []string, options Subsc
 		return nil, err
 	}
 	l.cancel = cancel
-	sub := &Subscription{server: s, ctx: ctx, channels: channels, link: l, position: l.start}
+	sub := &Subscription{
+		server: s, ctx: ctx, channels: channels, patterns: options.Patterns, last: options.Last, link: l, position: l.start,
+	}
 	// The context refers to the link's connection only. So the subscription itself can be forgotten.
 	sub.cleanup = runtime.AddCleanup(sub, (*link).close, l)
 	return sub, nil
@@ -148,7 +158,8 @@ func (sub *Subscription) Err() error {
 }
 
 // Position is the position up to which messages were delivered, or the one where the subscription began. Another
-// subscription can go on from it with Since.
+// subscription can go on from it with Since. It is empty if there is none: a subscription with Last may begin with gaps
+// that lead to nothing.
 func (sub *Subscription) Position() Position {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -173,6 +184,9 @@ func (sub *Subscription) isRepeated(d Delivery) bool {
 	}
 	if sub.ended[d.Channel] {
 		return true
+	}
+	if len(sub.patterns) > 0 && !slices.Contains(sub.channels, d.Channel) {
+		return false // a pattern brings it once
 	}
 	if sub.ended == nil {
 		sub.ended = map[string]bool{}
@@ -202,7 +216,12 @@ func (sub *Subscription) resume(cause error) error {
 		return cause
 	}
 	for wait := pauseFirst; ; wait = min(2*wait, resumeLongest) {
-		next, err := sub.server.openLink(sub.ctx, sub.channels, SubscribeOptions{Since: sub.Position()})
+		options := SubscribeOptions{Since: sub.Position(), Patterns: sub.patterns}
+		if options.Since == "" {
+			// A gap came first, and nothing behind it. The newest messages are asked for again.
+			options.Last = sub.last
+		}
+		next, err := sub.server.openLink(sub.ctx, sub.channels, options)
 		if err == nil {
 			sub.link.replace(next)
 			return nil
@@ -279,7 +298,7 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 	if s.endsSubscriptions() {
 		return nil, result("subscribe", ErrClosed)
 	}
-	query := url.Values{"channel": channels, "transport": {"stream"}}
+	query := url.Values{"channel": channels, "pattern": options.Patterns, "transport": {"stream"}}
 	if options.Since != "" {
 		query.Set("since", string(options.Since))
 	}

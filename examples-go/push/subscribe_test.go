@@ -33,8 +33,7 @@ func next(t *testing.T, sub *push.Subscription) push.Delivery {
 }
 
 func TestSubscribeGoesOnFromAPosition(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	for i := range 5 {
 		publish(t, srv, "a", fmt.Sprint("old ", i))
 	}
@@ -66,12 +65,60 @@ func TestSubscribeGoesOnFromAPosition(t *testing.T) {
 	}
 }
 
-func TestSubscribeRefusals(t *testing.T) {
+func TestSubscribeToPatterns(t *testing.T) {
 	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{Options: map[string]string{"max_channels": "2"}})
-	if err != nil {
+	srv := start(t, push.Config{Options: map[string]string{"max_patterns": "2", "patterns_total": "2"}})
+	patterns := []string{"news.*", "room.1*"}
+	sub := subscribe(t, srv, push.SubscribeOptions{Patterns: patterns}, "news.a")
+	patterns[0] = "x*" // it has a copy
+	wants := func(channel, data string) {
+		t.Helper()
+		if d := next(t, sub); d.Channel != channel || string(d.Data) != data || d.Gap || d.End {
+			t.Errorf("%+v, want %s of %s", d, data, channel)
+		}
+	}
+	for _, channel := range []string{"news.a", "other", "news.new", "room.2", "room.12"} {
+		publish(t, srv, channel, "1")
+	}
+	for _, channel := range []string{"news.a", "news.new", "room.12"} {
+		wants(channel, "1")
+	}
+	publish(t, srv, "news.late", "2")
+	publish(t, srv, "news.a", "3")
+	if err := sub.Resume(); err != nil {
 		t.Fatal(err)
 	}
+	wants("news.late", "2")
+	wants("news.a", "3")
+	// A stream that a pattern brings ends once, and the subscription goes on.
+	if _, err := srv.End("news.late"); err != nil {
+		t.Fatal(err)
+	}
+	if d := next(t, sub); !d.End || d.Channel != "news.late" {
+		t.Errorf("%+v", d)
+	}
+	if err := sub.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, srv, "news.late", "4")
+	wants("news.late", "4")
+
+	for pattern, want := range map[string]struct {
+		status push.Status
+		says   string
+	}{
+		"news": {push.ErrInvalid, "it ends in *"}, "a*b*": {push.ErrInvalid, "a*b*"}, "user:*": {push.ErrInvalid, "user:"},
+		"one-more.*": {push.ErrBusy, "patterns_total"},
+	} {
+		_, err := srv.Subscribe(t.Context(), nil, push.SubscribeOptions{Patterns: []string{pattern}})
+		if !errors.Is(err, want.status) || !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%s: %v", pattern, err)
+		}
+	}
+}
+
+func TestSubscribeRefusals(t *testing.T) {
+	srv := beginClean(t, push.Config{Options: map[string]string{"max_channels": "2"}})
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	for what, test := range map[string]struct {
@@ -81,8 +128,11 @@ func TestSubscribeRefusals(t *testing.T) {
 		want     error
 		says     string
 	}{
-		"no channels":   {t.Context(), nil, push.SubscribeOptions{}, push.ErrInvalid, "channel"},
-		"three":         {t.Context(), []string{"a", "b", "c"}, push.SubscribeOptions{}, push.ErrInvalid, "max_channels"},
+		"no channels": {t.Context(), nil, push.SubscribeOptions{}, push.ErrInvalid, "channel"},
+		"three":       {t.Context(), []string{"a", "b", "c"}, push.SubscribeOptions{}, push.ErrInvalid, "max_channels"},
+		"patterns": {
+			t.Context(), nil, push.SubscribeOptions{Patterns: []string{"a*"}}, push.ErrInvalid, "max_patterns",
+		},
 		"bad name":      {t.Context(), []string{"a\nb"}, push.SubscribeOptions{}, push.ErrInvalid, "control"},
 		"bad position":  {t.Context(), []string{"a"}, push.SubscribeOptions{Since: "x"}, push.ErrInvalid, "position"},
 		"too many":      {t.Context(), []string{"a"}, push.SubscribeOptions{Last: 10001}, push.ErrInvalid, "last"},
@@ -101,12 +151,32 @@ func TestSubscribeRefusals(t *testing.T) {
 	}
 }
 
-func TestSubscriptionsEnd(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv, err := push.Start(push.Config{})
-	if err != nil {
-		t.Fatal(err)
+func TestASubscriptionThatIsCutOffBeforeAPositionAsksForTheNewestMessagesAgain(t *testing.T) {
+	srv := startClean(t, push.Config{Options: map[string]string{"outbox": "64KB"}})
+	for _, channel := range []string{"a", "b", "b"} {
+		publish(t, srv, channel, strings.Repeat(channel, 40_000))
 	}
+	sub := subscribe(t, srv, push.SubscribeOptions{Last: 10}, "a", "b")
+	for range 2 {
+		if d := next(t, sub); !d.Gap || d.Channel != "a" || d.Position != "" || sub.Position() != "" {
+			t.Fatalf("%+v, %s", d, sub.Position())
+		}
+		// The library has ended the connection here.
+		if err := sub.Resume(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next(t, sub)
+	if d := next(t, sub); !d.Gap || d.Channel != "b" || d.Position == "" || sub.Position() != d.Position {
+		t.Errorf("%+v, %s", d, sub.Position())
+	}
+	if d := next(t, sub); d.Gap || d.Channel != "b" || len(d.Data) != 40_000 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestSubscriptionsEnd(t *testing.T) {
+	srv := beginClean(t, push.Config{})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ended := make(chan error, 1)
@@ -145,8 +215,7 @@ func TestSubscriptionsEnd(t *testing.T) {
 
 // A subscription that is too slow for its outbox goes on by itself, and gets all messages that the history has.
 func TestSlowSubscriptionRecovers(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "100000"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "100000"}})
 	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
 	const count = 3000
 	payload := strings.Repeat("x", 1000)
@@ -167,8 +236,7 @@ func TestSlowSubscriptionRecovers(t *testing.T) {
 
 // Messages that are no longer in the history are announced as a gap.
 func TestSlowSubscriptionIsToldOfGaps(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "10"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "10"}})
 	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
 	payload := strings.Repeat("x", 10_000)
 	for i := range 500 {
@@ -197,8 +265,7 @@ func TestSlowSubscriptionIsToldOfGaps(t *testing.T) {
 }
 
 func TestForgottenSubscriptionsAreClosed(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{})
+	srv := startClean(t, push.Config{})
 	events := srv.Events()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

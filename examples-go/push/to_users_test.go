@@ -14,8 +14,7 @@ import (
 )
 
 func TestPublishUserReachesAllConnectionsOfTheUser(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"user_channel": "true"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"user_channel": "true"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
 		grant := push.Grant{User: r.URL.Query().Get("user")}
@@ -67,8 +66,7 @@ func TestPublishUserReachesAllConnectionsOfTheUser(t *testing.T) {
 
 // The service's own subscription has no user of the service, so it has no channel beside those that it names.
 func TestSubscribeEndsAlsoWhereUsersHaveChannels(t *testing.T) {
-	harness.CheckLeaks(t)
-	srv := start(t, push.Config{Options: map[string]string{"user_channel": "true"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"user_channel": "true"}})
 	sub, err := srv.Subscribe(t.Context(), []string{"answer"}, push.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +20,8 @@ import (
 	"libpush.example/go/push"
 )
 
-// collector takes what the library exports. The tests of the clients read it with OpenTelemetry's own types; here it is
-// enough to know which ids and positions have come.
+// collector takes what the library exports. It only knows which ids and positions have come. What they mean to a real
+// receiver, TestTraceAtTheReceiverOfTheCollector shows.
 type collector struct {
 	*httptest.Server
 	mu  sync.Mutex
@@ -147,6 +151,82 @@ func TestMessagesKeepTheirContentBesideATrace(t *testing.T) {
 		got := next(t, sub)
 		if string(got.Data) != string(m.Data) || got.Event != m.Event {
 			t.Errorf("%q %q, not %q %q", got.Event, got.Data, m.Event, m.Data)
+		}
+	}
+}
+
+// received is a span as the OTLP receiver of the OpenTelemetry Collector prints it (tests/harness/otlp/main.go), or the
+// line that comes before all spans.
+type received struct {
+	Listens       bool
+	Trace, Parent string
+	Attributes    struct {
+		Position string `json:"messaging.message.id"`
+	}
+}
+
+// startReceiver starts that receiver. It ends with the test. Lines that do not come are an error of the decoder.
+func startReceiver(t *testing.T) (url string, lines *json.Decoder) {
+	t.Helper()
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := probe.Addr().String()
+	probe.Close()
+	command := exec.Command("../../target/otlp/receiver", `{"endpoint": "`+address+`"}`)
+	command.Stderr = os.Stderr
+	input, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatalf("%v (tests/harness/otlp/install builds it)", err)
+	}
+	late := time.AfterFunc(harness.Patience, func() { _ = command.Process.Kill() })
+	t.Cleanup(func() {
+		late.Stop()
+		input.Close()
+		if err := command.Wait(); err != nil {
+			t.Errorf("the receiver: %v", err)
+		}
+	})
+	lines = json.NewDecoder(output)
+	var first received
+	if err := lines.Decode(&first); err != nil || !first.Listens {
+		t.Fatalf("the receiver does not listen: %v", err)
+	}
+	return "http://" + address, lines
+}
+
+func TestTraceAtTheReceiverOfTheCollector(t *testing.T) {
+	url, lines := startReceiver(t)
+	options := map[string]string{"trace": "otlp:" + url, "trace_sample": "0"}
+	srv := start(t, push.Config{Options: options, Trace: traceOf})
+	ctx := context.WithValue(deadline(t), spanKey{}, traceparent(traces[0], parents[0]))
+	first, err := srv.PublishContext(ctx, push.Message{Channel: "a", Data: []byte("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := []push.Message{
+		{Channel: "b", Data: []byte("x")},
+		{Channel: "c", Data: []byte("x"), Trace: traceparent(traces[1], parents[1])},
+	}
+	positions, err := srv.PublishBatchPositions(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, position := range []push.Position{first, positions[1]} {
+		var span received
+		if err := lines.Decode(&span); err != nil {
+			t.Fatal(err)
+		}
+		if span.Trace != traces[i] || span.Parent != parents[i] || span.Attributes.Position != string(position) {
+			t.Errorf("%+v is not that of %s %s %s", span, traces[i], parents[i], position)
 		}
 	}
 }

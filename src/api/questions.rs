@@ -2,17 +2,16 @@
 //! and collects the answers. The engine's thread and the shards only hand over.
 
 mod queue;
+pub(crate) mod serving;
 
 use super::Api;
-use crate::cluster::{self, channels, parts, users, Ages, Asked, Done, Question, Said, Sent, Table, Tell, Wrong};
+use crate::cluster::{parts, Ages, Answering, Asked, Done, Question, Said, Sent, Table, Tell, Wrong};
 use crate::engine::shared::Shared;
 use crate::error::{Error, Kind};
 use crate::log::{Level, Log};
-use crate::shard::client::presence::Present;
 use crate::sys::clock;
 use queue::{Count, Queue, Todo};
-use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// Questions of other hubs that may wait for the shards of this one.
@@ -31,6 +30,8 @@ pub(crate) struct Questions {
     mute: std::sync::atomic::AtomicBool,
 }
 
+partial_debug!(Questions);
+
 #[derive(Default)]
 struct State {
     todo: Queue,
@@ -45,15 +46,15 @@ struct State {
 /// Words that were dropped.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Dropped {
-    pub(crate) malformed: u64,
+    malformed: u64,
     /// Of a later version of libpush.
-    pub(crate) newer: u64,
+    newer: u64,
     /// Answers that came too late, or twice.
-    pub(crate) late: u64,
+    late: u64,
     /// There was no room.
-    pub(crate) busy: u64,
+    busy: u64,
     /// Questions that their hub has given up.
-    pub(crate) old: u64,
+    old: u64,
 }
 
 impl Dropped {
@@ -134,6 +135,11 @@ impl Questions {
         let sent = Sent { at: clock::boottime_ms(), patience: patience_ms };
         let until = clock::monotonic_ms() + u64::from(patience_ms);
         let said = Said::Question { id, asker: this, sent, question }.write();
+        let names = self.shared.names();
+        let tell: Tell = Box::new(move |mut outcome| {
+            outcome.hubs.names = names;
+            tell(outcome);
+        });
         {
             let mut state = self.lock();
             if state.ends {
@@ -153,7 +159,7 @@ impl Questions {
         Ok(())
     }
 
-    /// The next thing to do. Questions whose time is over are ended meanwhile. `None`: the hub ends.
+    /// The next thing to do. `None`: the hub ends.
     fn next(&self) -> Option<Todo> {
         let mut state = self.lock();
         loop {
@@ -161,12 +167,8 @@ impl Questions {
                 return None;
             }
             let now = clock::monotonic_ms();
-            let over = state.table.overdue(now);
-            if !over.is_empty() {
-                drop(state);
-                over.into_iter().for_each(Done::tell);
-                state = self.lock();
-                continue;
+            if let Some(over) = state.table.next_overdue(now) {
+                return Some(Todo::Over(over));
             }
             if let Some(todo) = state.todo.take() {
                 return Some(todo);
@@ -205,8 +207,8 @@ impl Questions {
         state.ages.is_over(asker, sent, clock::boottime_ms())
     }
 
-    /// Takes a question of another hub. False: it is dropped.
-    fn admit(&self, of: Of) -> bool {
+    /// Takes a question of another hub. `None`: it is dropped.
+    fn admit(self: &Arc<Self>, of: Of) -> Option<Place> {
         let is_over = self.is_over(of);
         let mut state = self.lock();
         let State { dropped, answering, .. } = &mut *state;
@@ -215,22 +217,27 @@ impl Questions {
             (false, true) => dropped.busy += 1,
             (false, false) => {
                 *answering += 1;
-                return true;
+                return Some(Place(Arc::downgrade(self)));
             }
         }
-        false
+        None
     }
 
-    /// The shards have said who is on a channel.
-    fn count(&self, Count { of, present, after, limit }: Count) {
+    /// The shards have said who is on a channel. Counts some of them, and answers when all are counted.
+    fn count(&self, Count { of, place, mut answering }: Count) {
+        let is_own = of.asker == self.shared.this();
         if self.is_over(of) {
-            if of.asker != self.shared.this() {
-                let mut state = self.lock();
-                (state.answering, state.dropped.old) = (state.answering.saturating_sub(1), state.dropped.old + 1);
+            if !is_own {
+                self.lock().dropped.old += 1;
             }
             return;
         }
-        self.send(of, &users(of.id, present.map(Present::into_parts), &after, limit));
+        #[cfg(test)]
+        assert!(answering.as_ref().is_none_or(|answering| answering.after() != serving::BOOM), "planted");
+        if answering.as_mut().is_some_and(Answering::step) {
+            return self.lock().todo.leave(Todo::Count(Count { of, place, answering }), is_own);
+        }
+        self.send(of, &answering.map_or_else(Answering::no_channel, Answering::end));
     }
 
     /// Sends this hub's answer to the hub that asked.
@@ -240,10 +247,6 @@ impl Questions {
             let done = self.lock().table.heard(id, this, (0, 1), bytes);
             done.into_iter().for_each(Done::tell);
             return;
-        }
-        {
-            let mut state = self.lock();
-            state.answering = state.answering.saturating_sub(1);
         }
         let said = parts(id, this, bytes).into_iter().all(|part| self.shared.inlet.say(Some(asker), part));
         if !said {
@@ -279,73 +282,6 @@ impl Questions {
 }
 
 impl Api {
-    /// The work of the thread, until the hub ends.
-    pub(crate) fn serve_questions(&self) {
-        let Some(questions) = &self.questions else { return };
-        // Nobody waits for a thread that has panicked.
-        let _ends = Ends(questions);
-        while let Some(todo) = questions.next() {
-            match todo {
-                Todo::Count(count) => questions.count(count),
-                Todo::Own(bytes) => {
-                    if let Ok(Said::Question { id, asker, sent, question }) = Said::read(&bytes) {
-                        let of = Of { id, asker, sent };
-                        if !questions.is_over(of) {
-                            self.answer(questions, of, question);
-                        }
-                    }
-                }
-                Todo::Word(bytes) => match Said::read(&bytes) {
-                    Ok(Said::Part { id, hub, at, of, bytes }) => {
-                        let done = questions.lock().table.heard(id, hub, (at, of), bytes);
-                        done.into_iter().for_each(Done::tell);
-                    }
-                    Ok(Said::Question { id, asker, sent, question }) => {
-                        let of = Of { id, asker, sent };
-                        if questions.admit(of) {
-                            self.answer(questions, of, question);
-                        }
-                    }
-                    // It was read when it came.
-                    Err(_) => {}
-                },
-            }
-        }
-    }
-
-    /// Answers a question for this hub.
-    fn answer(&self, questions: &Arc<Questions>, of: Of, question: Question<'_>) {
-        #[cfg(test)]
-        if questions.mute.load(std::sync::atomic::Ordering::SeqCst) {
-            return;
-        }
-        let position = |seq| self.position_now(seq);
-        let bytes = match question {
-            Question::Users { channel, after, limit } => {
-                let (questions, after, limit) = (questions.clone(), Box::from(after), limit as usize);
-                let exists = self.context.hub.channel_id(channel).is_some();
-                let tell = move |present| {
-                    questions.leave(Count { of, present: exists.then_some(present), after, limit });
-                };
-                self.ask_present(channel, Box::new(tell));
-                return;
-            }
-            Question::Channels { prefix, limit } => {
-                let limit = limit as usize;
-                let mut found = self.context.hub.first_channels(prefix, limit + 1);
-                let more = found.len() > limit;
-                found.truncate(limit);
-                channels(&found, more, position, |name| self.loss(name))
-            }
-            Question::Channel { name } => {
-                let found: Vec<_> = self.channel(name).into_iter().collect();
-                channels(&found, false, position, |name| self.loss(name))
-            }
-            Question::Stats => cluster::stats(&self.collect_stats()),
-        };
-        questions.send(of, &bytes);
-    }
-
     /// Asks all hubs of the log. The outcome comes to `tell` within [`Self::patience_with_hubs`].
     pub(crate) fn ask_all(&self, question: Question<'_>, tell: Tell) -> Result<(), Error> {
         self.ask_all_within(Duration::MAX, question, tell)
@@ -376,22 +312,26 @@ impl Api {
         mute.for_each(|mute| mute.store(true, std::sync::atomic::Ordering::SeqCst));
     }
 
+    /// The questions of other hubs that this one is answering.
+    #[cfg(test)]
+    pub(crate) fn questions_under_way(&self) -> usize {
+        self.questions.as_ref().map_or(0, |questions| questions.lock().answering)
+    }
+
     /// Ends the questions, when the hub ends.
     pub(crate) fn end_questions(&self) {
         self.questions.iter().for_each(|questions| questions.end());
     }
 }
 
-struct Ends<'a>(&'a Questions);
+/// The place of another hub's question among those that are being answered. It is free again when this is dropped.
+struct Place(Weak<Questions>);
 
-impl Drop for Ends<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-impl fmt::Debug for Questions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Questions").finish_non_exhaustive()
+        if let Some(questions) = self.0.upgrade() {
+            let mut state = questions.lock();
+            state.answering = state.answering.saturating_sub(1);
+        }
     }
 }

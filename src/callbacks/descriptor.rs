@@ -144,6 +144,13 @@ mod tests {
         (log.clone(), Writer::new(lines_out, stop_out, output, log), stop)
     }
 
+    /// The same with a pipe, and the end from which it is read.
+    fn piped() -> (PipeReader, Log, Writer, Sender<By>) {
+        let (reader, file) = std::io::pipe().unwrap();
+        let (log, writer, stop) = writer(&file);
+        (reader, log, writer, stop)
+    }
+
     /// Writes what waits, and ends.
     fn finish(writer: Writer, stop: &Sender<By>) {
         // A thread of a test does not block SIGPIPE, but Rust's programs ignore it.
@@ -154,9 +161,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "poll")]
     fn each_line_is_one_write_with_its_time_and_level() {
-        let (mut reader, file) = std::io::pipe().unwrap();
-        let (log, writer, stop) = writer(&file);
-        drop(file);
+        let (mut reader, log, writer, stop) = piped();
         log.line(Level::Warn, format_args!("first"));
         log.line(Level::Info, format_args!("{}", "ü".repeat(10_000)));
         finish(writer, &stop);
@@ -172,12 +177,11 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "poll")]
     fn a_full_pipe_and_one_without_a_reader_take_no_time_and_the_lines_are_counted() {
-        let (mut reader, file) = std::io::pipe().unwrap();
-        let (log, writer, stop) = writer(&file);
+        let (mut reader, log, writer, stop) = piped();
         for n in 0..LINES {
             log.line(Level::Info, format_args!("{n} {}", "x".repeat(200)));
         }
-        let (again, _) = (writer.lines.clone(), drop(file));
+        let again = writer.lines.clone();
         finish(writer, &stop);
         assert!(again.is_empty());
         let mut text = String::new();
@@ -186,9 +190,8 @@ mod tests {
         assert!(written > 100 && text.ends_with("x\n"), "{written}");
         assert_eq!(log.dropped(), LINES as u64 - written);
 
-        let (reader, file) = std::io::pipe().unwrap();
+        let (reader, log, writer, stop) = piped();
         drop(reader);
-        let (log, writer, stop) = super::tests::writer(&file);
         log.line(Level::Info, format_args!("nobody reads"));
         finish(writer, &stop);
         assert_eq!(log.dropped(), 1);
@@ -250,9 +253,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "poll")]
     fn the_end_says_what_did_not_fit_into_the_channel() {
-        let (mut reader, file) = std::io::pipe().unwrap();
-        let (log, writer, stop) = writer(&file);
-        drop(file);
+        let (mut reader, log, writer, stop) = piped();
         for n in 0..LINES + 3 {
             log.line(Level::Info, format_args!("{n}"));
         }

@@ -6,6 +6,7 @@ use crate::engine::entry::{short, Fields};
 use crate::hub::{check_channel, ChannelInfo};
 use crate::metrics::losses::Loss;
 use std::collections::BTreeMap;
+use std::vec;
 
 /// The most bytes of a channel in an answer.
 const ROW: usize = 400;
@@ -76,20 +77,43 @@ fn read(bytes: &[u8]) -> Option<(bool, Vec<(&str, Channel)>)> {
     Some((more, rows))
 }
 
-/// The channels of all hubs that have answered. `this`: what the hub that is asked says of a history counts.
-pub(crate) fn merge_channels(mut outcome: Outcome, this: u64, limit: usize) -> (Channels, Outcome) {
-    let mut answers = std::mem::take(&mut outcome.answers);
-    answers.sort_by_key(|(hub, _)| *hub != this);
-    let mut merged = Channels::default();
-    let mut until: Option<&str> = None;
-    for (hub, bytes) in &answers {
-        let Some((more, rows)) = read(bytes) else {
-            outcome.hubs.not_readable(*hub);
-            continue;
-        };
+/// The channels of all hubs that have answered, while they are put together: one answer in each step.
+#[derive(Debug)]
+pub(crate) struct MergingChannels {
+    outcome: Outcome,
+    answers: vec::IntoIter<(u64, Vec<u8>)>,
+    limit: usize,
+    /// A hub that has more channels than it lists says nothing of the names after its last one.
+    until: Option<String>,
+    merged: Channels,
+}
+
+impl MergingChannels {
+    /// Puts the answers together, in a list of at most `limit`. `this`: what the hub that is asked says of a history
+    /// counts.
+    pub(crate) fn new(mut outcome: Outcome, this: u64, limit: usize) -> Self {
+        let mut answers = std::mem::take(&mut outcome.answers);
+        answers.sort_by_key(|(hub, _)| *hub != this);
+        MergingChannels { outcome, answers: answers.into_iter(), limit, until: None, merged: Channels::default() }
+    }
+
+    /// Goes on. Returns true if there is more to do.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some((hub, bytes)) = self.answers.next() else { return false };
+        match read(&bytes) {
+            Some((more, rows)) => self.add(more, rows),
+            None => self.outcome.hubs.not_readable(hub),
+        }
+        true
+    }
+
+    fn add(&mut self, more: bool, rows: Vec<(&str, Channel)>) {
+        let merged = &mut self.merged;
         if more {
             let last = rows.last().map_or("", |(name, _)| *name);
-            until = Some(until.map_or(last, |until| until.min(last)));
+            if self.until.as_ref().is_none_or(|until| *last < **until) {
+                self.until = Some(last.to_owned());
+            }
             merged.more = true;
         }
         for (name, channel) in rows {
@@ -106,15 +130,28 @@ pub(crate) fn merge_channels(mut outcome: Outcome, this: u64, limit: usize) -> (
                 *sum = sum.saturating_add(more);
             }
         }
+        // As many stand before these, so no other answer brings them back.
+        while merged.listed.len() > self.limit {
+            merged.listed.pop_last();
+            merged.more = true;
+        }
     }
-    if let Some(until) = until {
-        merged.listed.retain(|name, _| **name <= *until);
+
+    /// The channels, after the last step.
+    pub(crate) fn end(self) -> (Channels, Outcome) {
+        let MergingChannels { outcome, until, mut merged, .. } = self;
+        if let Some(until) = until {
+            merged.listed.retain(|name, _| *name <= until);
+        }
+        (merged, outcome)
     }
-    while merged.listed.len() > limit {
-        merged.listed.pop_last();
-        merged.more = true;
+
+    /// The channels, in one go.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn all(mut self) -> (Channels, Outcome) {
+        while self.step() {}
+        self.end()
     }
-    (merged, outcome)
 }
 
 #[cfg(test)]
@@ -136,7 +173,7 @@ mod tests {
 
     fn merged(answers: Vec<Vec<u8>>, limit: usize) -> (Channels, Outcome) {
         let answers = answers.into_iter().enumerate().map(|(hub, bytes)| (hub as u64, bytes)).collect();
-        merge_channels(Outcome { answers, ..Outcome::default() }, 1, limit)
+        MergingChannels::new(Outcome { answers, ..Outcome::default() }, 1, limit).all()
     }
 
     fn shown(answers: Vec<Vec<u8>>, limit: usize) -> String {
@@ -160,6 +197,23 @@ mod tests {
         assert_eq!(shown(hubs(), 9), "a:2 b:1 more: true");
         assert_eq!(shown(hubs(), 1), "a:2 more: true");
         assert_eq!(shown(vec![answer(&[], false), answer(&[], false)], 1), " more: false");
+    }
+
+    #[test]
+    fn each_answer_is_a_step_and_no_more_is_kept_than_is_listed() {
+        let names: Vec<String> = (0..40).map(|number| format!("c{:02}", number * 7 % 40)).collect();
+        let mut all: Vec<Vec<(&str, u32)>> =
+            names.chunks(10).map(|some| some.iter().map(|name| (&**name, 1)).collect()).collect();
+        all.iter_mut().for_each(|some| some.sort_unstable());
+        let answers = all.iter().zip(0..).map(|(some, hub)| (hub, answer(some, false))).collect();
+        let mut merging = MergingChannels::new(Outcome { answers, ..Outcome::default() }, 1, 7);
+        for _ in 0..4 {
+            assert!(merging.step());
+            assert!(merging.merged.listed.len() <= 7);
+        }
+        assert!(!merging.step());
+        let (channels, _) = merging.end();
+        assert!(channels.more && channels.listed.into_keys().eq((0..7).map(|number| format!("c{number:02}"))));
     }
 
     #[test]

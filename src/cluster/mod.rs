@@ -18,7 +18,9 @@ mod words;
 
 pub(crate) use ages::{Ages, Sent};
 pub(crate) use answers::{merge_stats, stats, HubStats};
-pub(crate) use channels::{channels, merge_channels, Channel};
+pub(crate) use channels::{channels, Channel, Channels, MergingChannels};
 pub(crate) use table::{Asked, Done, Outcome, Table, Tell};
-pub(crate) use users::{merge_users, users};
+#[cfg(any(test, fuzzing))]
+pub(crate) use users::users;
+pub(crate) use users::{Answering, MergingUsers};
 pub(crate) use words::{parts, Question, Said, Wrong};

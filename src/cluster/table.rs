@@ -4,7 +4,6 @@ use super::words::MAX_ANSWER;
 use crate::engine::Hubs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::mem;
 
 /// The most questions that may be under way.
 const MAX_QUESTIONS: usize = 64;
@@ -56,10 +55,13 @@ struct UnderWay {
     answers: BTreeMap<u64, Answer>,
 }
 
+/// The parts of an answer. `None`: it has not come.
+type Parts = Vec<Option<Vec<u8>>>;
+
 /// The parts of a hub's answer that have come.
 #[derive(Debug)]
 struct Answer {
-    parts: Vec<Option<Vec<u8>>>,
+    parts: Parts,
     left: usize,
     bytes: usize,
 }
@@ -120,18 +122,17 @@ impl Table {
         None
     }
 
-    /// The questions whose time is over.
+    /// A question whose time is over. There may be more.
     #[must_use]
-    pub(crate) fn overdue(&mut self, now: u64) -> Vec<Done> {
-        let over = self.under_way.iter().filter(|(_, question)| question.asked.until <= now);
-        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
-        over.into_iter().filter_map(|id| self.finish(id)).collect()
+    pub(crate) fn next_overdue(&mut self, now: u64) -> Option<Done> {
+        let id = self.under_way.iter().find(|(_, question)| question.asked.until <= now).map(|(id, _)| *id)?;
+        self.finish(id)
     }
 
     /// Ends all questions.
     #[must_use]
     pub(crate) fn end(&mut self) -> Vec<Done> {
-        self.overdue(u64::MAX)
+        std::iter::from_fn(|| self.next_overdue(u64::MAX)).collect()
     }
 
     /// When the next question is to be given up.
@@ -146,7 +147,7 @@ impl Table {
 
     fn finish(&mut self, id: u64) -> Option<Done> {
         let UnderWay { asked: Asked { mut hubs, why, tell, .. }, answers } = self.under_way.remove(&id)?;
-        let mut outcome = Outcome::default();
+        let (mut outcome, mut whole) = (Outcome::default(), Vec::new());
         // A hub that this one has not known yet counts, too.
         hubs.extend(answers.keys());
         outcome.hubs = Hubs { asked: hubs.len(), why, ..Hubs::default() };
@@ -154,26 +155,33 @@ impl Table {
             self.bytes -= answer.bytes;
             if answer.left == 0 {
                 hubs.remove(&hub);
-                outcome.answers.push((hub, answer.parts.into_iter().flatten().collect::<Vec<_>>().concat()));
+                whole.push((hub, answer.parts));
             }
         }
-        outcome.hubs.answered = outcome.answers.len();
+        outcome.hubs.answered = whole.len();
         outcome.hubs.missing = hubs.into_iter().collect();
         #[cfg(test)]
         self.mistakes.forget(&mut outcome.hubs);
-        Some(Done { outcome, tell })
+        Some(Done { outcome, whole, tell })
     }
 }
 
-/// A question that has ended. Its asker is told outside of any lock.
+/// A question that has ended. Its asker is told outside of any lock, and the parts of large answers are put together
+/// there: the thread of the log waits for the lock.
 pub(crate) struct Done {
     outcome: Outcome,
+    /// The hubs that have answered, each with its parts.
+    whole: Vec<(u64, Parts)>,
     tell: Tell,
 }
 
 impl Done {
-    pub(crate) fn tell(mut self) {
-        (self.tell)(mem::take(&mut self.outcome));
+    pub(crate) fn tell(self) {
+        let Done { mut outcome, whole, tell } = self;
+        let whole = whole.into_iter();
+        outcome.answers =
+            whole.map(|(hub, parts)| (hub, parts.into_iter().flatten().collect::<Vec<_>>().concat())).collect();
+        tell(outcome);
     }
 }
 

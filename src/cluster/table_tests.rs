@@ -108,7 +108,7 @@ fn run(seed: u64, calm: bool, mistakes: Mistakes) -> Result<Met, &'static str> {
                     now,
                 );
             }
-            let mut done = table.overdue(now);
+            let mut done: Vec<_> = std::iter::from_fn(|| table.next_overdue(now)).collect();
             while let Some(bytes) = words.hear(hub, now) {
                 match Said::read(&bytes).unwrap() {
                     Said::Question { id, asker, .. } => {
@@ -188,8 +188,9 @@ fn a_hub_that_was_not_known_counts_and_is_waited_for_while_there_may_be_some() {
     assert!(table.heard(7, 1, (0, 1), b"").is_none());
     assert!(table.heard(7, 9, (0, 1), b"x").is_none());
     assert!(table.heard(7, 5, (0, 2), b"x").is_none(), "a part is no answer");
-    assert!(table.overdue(99).is_empty() && table.next() == Some(100));
-    table.overdue(100).into_iter().for_each(super::table::Done::tell);
+    assert!(table.next_overdue(99).is_none() && table.next() == Some(100));
+    table.next_overdue(100).unwrap().tell();
+    assert!(table.next_overdue(100).is_none());
     let outcome = told.lock().unwrap().take().unwrap();
     assert_eq!((outcome.hubs.asked, outcome.hubs.answered, outcome.hubs.missing), (3, 2, vec![5]));
     assert_eq!(table.next(), None);

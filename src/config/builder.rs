@@ -6,7 +6,6 @@ use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::ChannelPattern;
 use crate::log::{LogSink, LogTo};
-use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -30,6 +29,8 @@ pub struct Builder {
     pub attach_socket: Option<Arc<OwnedFd>>,
 }
 
+partial_debug!(Builder { config });
+
 impl Builder {
     /// One with these options, which are right.
     #[cfg(test)]
@@ -40,7 +41,8 @@ impl Builder {
     }
 
     /// Sets one option. `channel.PATTERN.history_count` (or `_age`, `_bytes`) sets the history of the channels whose
-    /// names match the pattern. `channel.PATTERN.slow_policy` sets their policy for clients that read slowly.
+    /// names match the pattern. `channel.PATTERN.slow_policy` sets their policy for clients that read slowly, and
+    /// `channel.PATTERN.client_publish` whether the host checks what clients publish to them.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
             return self.set_for_channels(name, pattern, option, value);
@@ -146,6 +148,7 @@ impl Builder {
         spec.apply(&mut scratch, value).map_err(|allowed| wrong::refused(spec, name, value, &allowed))?;
         let set = match option {
             "slow_policy" => put(&mut self.config.channel_slow, pattern, scratch.slow_policy),
+            "client_publish" => put(&mut self.config.channel_publish, pattern, scratch.client_publish),
             _ => self.set_history(pattern, spec, value),
         };
         set.ok_or_else(|| {
@@ -179,7 +182,8 @@ impl Builder {
 }
 
 /// The options that can be set for the channels that match a pattern.
-pub(super) const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
+pub(super) const OPTIONS_OF_CHANNELS: [&str; 5] =
+    ["history_count", "history_age", "history_bytes", "slow_policy", "client_publish"];
 
 fn find<T: Clone>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
     patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| value.clone())
@@ -193,12 +197,6 @@ fn put<T>(patterns: &mut Vec<(ChannelPattern, T)>, pattern: ChannelPattern, valu
         None => patterns.push((pattern, value)),
     }
     Some(())
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]
@@ -229,15 +227,16 @@ mod tests {
             count += 1;
         }
         assert!(count > 35, "{count}");
-        for (name, value, told) in [
-            ("threads", "+2", "a number from 0 to 64, without a sign and without a zero before the number"),
-            ("threads", "0002", "a number from 0 to 64, without a sign and without a zero before the number"),
-            ("threads", "65", "a number from 0 to 64"),
-            ("retry", "007s", "a time from 100ms to 1h, without a sign and without a zero before the number"),
-            ("outbox", "064KB", "a size from 4KB to 1GB, without a sign and without a zero before the number"),
+        const FORM: &str = ", without a sign and without a zero before the number";
+        for (name, value, bounds, form) in [
+            ("threads", "+2", "a number from 0 to 64", FORM),
+            ("threads", "0002", "a number from 0 to 64", FORM),
+            ("threads", "65", "a number from 0 to 64", ""),
+            ("retry", "007s", "a time from 100ms to 1h", FORM),
+            ("outbox", "064KB", "a size from 4KB to 1GB", FORM),
         ] {
             let error = builder.set(name, value).unwrap_err().to_string();
-            assert_eq!(error, format!("option {name}: {value:?} is not allowed; allowed is {told}"));
+            assert_eq!(error, format!("option {name}: {value:?} is not allowed; allowed is {bounds}{form}"));
         }
         for list in ["0,033", "+0"] {
             assert!(builder.set("attach_uids", list).is_err() && builder.set("attach_gids", list).is_err(), "{list}");
@@ -268,7 +267,10 @@ mod tests {
         assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000));
         assert_eq!(builder.config().history.count, 7);
         let error = builder.set("channel.news.*.path", "/x").unwrap_err().to_string();
-        assert!(error.ends_with("of channels are history_count, history_age, history_bytes, slow_policy"), "{error}");
+        assert!(
+            error.ends_with("of channels are history_count, history_age, history_bytes, slow_policy, client_publish"),
+            "{error}"
+        );
         builder.set("channel.news.*.slow_policy", "latest").unwrap();
         assert_eq!(builder.config().channel_slow[0].1, SlowPolicy::Latest);
         // What the pattern does not set follows the general option, and what it sets stays.

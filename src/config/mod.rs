@@ -2,6 +2,7 @@
 
 mod auth;
 mod builder;
+mod client_publish;
 mod file;
 pub(crate) mod hosts;
 pub mod options;
@@ -14,13 +15,13 @@ mod values;
 mod wrong;
 
 use crate::engine::file::{Kept, Settings as LogSettings};
-use crate::engine::shared;
+use crate::engine::{hub_name, shared};
 use crate::error::{Error, Kind};
-use crate::events::EventKinds;
+use crate::events::{EventKind, EventKinds};
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
 use crate::log::{Level, LogTo};
-use crate::sys::clock;
 use crate::sys::socket::Probes;
+use crate::sys::{clock, own};
 use crate::trace::Endpoint;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use crate::engine::Sync as EngineSync;
 pub use auth::Auth;
 pub(crate) use auth::MIN_SECRET;
 pub use builder::Builder;
+pub use client_publish::ClientPublish;
 pub(crate) use reload::Reloadable;
 pub use reload::Reloaded;
 pub use values::{Address, Engine, ForwardedHeader, Secret, TrustedProxies};
@@ -84,7 +86,7 @@ fields! {
         pub log_addresses: bool,
         pub threads: usize,
         pub allowed_origins: Vec<String>,
-        pub client_publish: bool,
+        pub client_publish: ClientPublish,
         pub user_channel: bool,
         pub compression: bool,
         pub max_connections: usize,
@@ -97,6 +99,8 @@ fields! {
         pub forwarded_header: ForwardedHeader,
         pub proxy_protocol: bool,
         pub max_channels: usize,
+        pub max_patterns: usize,
+        pub patterns_total: usize,
         pub max_calls: usize,
         pub call_timeout_ms: u64,
         pub max_message: usize,
@@ -124,6 +128,8 @@ fields! {
         pub history_total: usize,
         pub engine: Engine,
         pub engine_namespace: String,
+        /// `None` means that of the machine, and what tells this hub from others there.
+        pub hub_name: Option<String>,
         pub engine_sync: EngineSync,
         pub engine_timeout_ms: u64,
         /// `None` means as much as the history options need.
@@ -149,6 +155,8 @@ fields! {
         pub channel_history: Vec<(ChannelPattern, Retention)>,
         /// The slow policy of channels that match a pattern, in the order set.
         pub channel_slow: Vec<(ChannelPattern, SlowPolicy)>,
+        /// How clients may publish to channels that match a pattern, in the order set.
+        pub channel_publish: Vec<(ChannelPattern, ClientPublish)>,
     }
 }
 
@@ -210,6 +218,11 @@ impl Config {
         self.check_console()?;
         self.check_tls()?;
         self.check_trace()?;
+        if self.attach.is_none() && self.asks_about_messages() && !self.events.has(EventKind::Publish) {
+            let text =
+                "option client_publish: host needs `publish` in the option events; otherwise nobody would be asked";
+            return Err(Error::new(Kind::Config, text));
+        }
         if self.path == self.health_path {
             return Err(Error::new(Kind::Config, "options path and health_path: they must differ"));
         }
@@ -231,6 +244,7 @@ impl Config {
             slow_patterns: &self.channel_slow,
             total_bytes: self.history_total,
             key_window_ms: self.key_window_ms,
+            client_patterns: if self.max_patterns > 0 { self.patterns_total } else { 0 },
             clock_us: clock::monotonic_us,
         }
     }
@@ -259,6 +273,21 @@ impl Config {
             max_message: self.max_message,
         };
         Some(shared::Settings::new(url, &options))
+    }
+
+    /// The name of this hub, for operators. The port is that at which an operator reaches the hub, or else its clients do.
+    /// A process without a port has its number. A process with several hubs gives them names.
+    pub(crate) fn hub_name(&self) -> String {
+        if let Some(name) = &self.hub_name {
+            return name.clone();
+        }
+        let port = |address: &Address| match address {
+            Address::Tcp(at) | Address::Tls(at) => Some(at.port()).filter(|port| *port > 0),
+            Address::Unix(_) => None,
+        };
+        let port = self.control.iter().chain(&self.listen).find_map(port);
+        let mark = port.map_or_else(|| format!("/{}", std::process::id()), |port| format!(":{port}"));
+        hub_name::of_machine(own::host_name().as_deref(), &mark)
     }
 
     /// How long the servers of a log that hubs share may take to answer.

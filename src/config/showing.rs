@@ -1,7 +1,9 @@
 //! The options in use, as an operator may see them. A secret is never shown, nor one within a URL.
 
 use super::options::{self, Spec};
-use super::{values, Address, Auth, Config, Engine, EngineSync, ForwardedHeader, Secret, TrustedProxies};
+use super::{
+    values, Address, Auth, ClientPublish, Config, Engine, EngineSync, ForwardedHeader, Secret, TrustedProxies,
+};
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, SlowPolicy};
 use crate::log::{Level, LogTo};
@@ -73,6 +75,7 @@ show! {
         .into()
     ),
     SlowPolicy: value => Raw::Text(value.word().into()),
+    ClientPublish: value => Raw::Text(value.word().into()),
     EngineSync: value => Raw::Text(
         match value {
             EngineSync::Interval => "interval",
@@ -156,6 +159,7 @@ impl Config {
             "engine_retention_bytes" if self.engine_retention_bytes.is_none() => {
                 Some(values::show_size(self.log_settings().kept.bytes))
             }
+            "hub_name" if self.hub_name.is_none() => Some(self.hub_name()),
             _ => None,
         }
     }
@@ -172,6 +176,9 @@ impl Config {
         }
         for (pattern, policy) in &self.channel_slow {
             of(&mut found, pattern).push(("slow_policy", policy.word().to_owned()));
+        }
+        for (pattern, value) in &self.channel_publish {
+            of(&mut found, pattern).push(("client_publish", value.word().to_owned()));
         }
         found
     }
@@ -330,12 +337,14 @@ mod tests {
             ("channel.a.*.slow_policy", "latest"),
             ("channel.b.history_count", "3"),
             ("channel.a.*.history_age", "1h"),
+            ("channel.c.client_publish", "host"),
         ])
         .shown_patterns();
         let names: Vec<_> = patterns.iter().map(|shown| (&*shown.pattern, shown.options.len())).collect();
-        assert_eq!(names, [("b", 3), ("a.*", 4)]);
+        assert_eq!(names, [("b", 3), ("a.*", 4), ("c", 1)]);
         assert_eq!(patterns[1].options[1], ("history_age", "1h".into()));
         assert_eq!(patterns[1].options[3], ("slow_policy", "latest".into()));
         assert_eq!(patterns[0].options[0], ("history_count", "3".into()));
+        assert_eq!(patterns[2].options, [("client_publish", "host".into())]);
     }
 }

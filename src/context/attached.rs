@@ -1,7 +1,6 @@
 //! The attached hosts. Only the thread of the attach socket knows them: it notes their number, and answers the question
 //! which ones are attached.
 
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -48,6 +47,8 @@ pub(crate) struct Hosts {
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
+partial_debug!(Hosts { count });
+
 impl Hosts {
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -80,11 +81,5 @@ impl Hosts {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Tell>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Hosts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hosts").field("count", &self.count).finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use crate::http::refusal::Refusal;
 use crate::hub::{check_channel, check_text};
 use crate::limits::Peer;
 use crate::shard::client::listing::{Listed, Order, Page, Wanted};
-use serde_json::Value;
+use serde::Serialize;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let (order, limit) = (wanted.order, wanted.limit);
     let (sender, receiver) = oneshot::channel();
     api.ask_connections(wanted, Box::new(move |found| drop(sender.send(found))));
-    Ok(json(show(&receiver.await.unwrap_or_default().page(order, limit)).await))
+    Ok(json(show(receiver.await.unwrap_or_default().page(order, limit)).await))
 }
 
 fn wanted(api: &Api, parameters: &Parameters<'_>) -> Result<Wanted, Refusal> {
@@ -56,23 +56,87 @@ fn address(text: &str) -> Result<Peer, Refusal> {
         .map_err(|_| Refusal::malformed("address", "address must be an IPv4 or IPv6 address, or unix"))
 }
 
-async fn show(page: &Page) -> String {
-    let objects = joined(&page.rows, show_one).await;
-    let next = page.next.map_or_else(String::new, |next| format!(",\"after\":\"{next}\""));
-    let (count, more) = (page.count, page.more);
-    format!("{{\"connections\":[{objects}],\"count\":{count},\"more\":{more}{next}}}\n")
+async fn show(page: Page) -> Vec<u8> {
+    let Page { rows, count, more, next } = page;
+    let next = next.map_or_else(String::new, |next| format!(",\"after\":\"{next}\""));
+    let end = format!("],\"count\":{count},\"more\":{more}{next}}}\n");
+    joined("{\"connections\":[", rows, |row| show_one(&row), &end).await
 }
 
-/// The number is a text: not every reader of JSON keeps 64 bits.
-fn show_one(row: &Listed) -> String {
-    let Listed { id, connected_ms, adopted, channels, waiting, behind_ms, catching_up, .. } = row;
-    let user = row.user.as_deref().map_or(Value::Null, Value::from);
-    let address = row.address.map_or(Value::Null, |peer| peer.to_string().into());
-    let transport = row.transport.map_or("none", |transport| transport.label());
-    let names = Value::from_iter(row.names.iter().map(|name| &**name));
-    format!(
-        "{{\"id\":\"{id}\",\"user\":{user},\"address\":{address},\"transport\":\"{transport}\",\
-         \"connected_ms\":{connected_ms},\"adopted\":{adopted},\"channels\":{channels},\"names\":{names},\"waiting\":{waiting},\"behind_ms\":{behind_ms},\
-         \"catching_up\":{catching_up}}}"
-    )
+/// A row of the list.
+#[derive(Serialize)]
+struct Row<'a> {
+    /// A text, since not every reader of JSON keeps 64 bits.
+    id: String,
+    user: Option<&'a str>,
+    address: Option<String>,
+    transport: &'a str,
+    connected_ms: u64,
+    adopted: bool,
+    channels: usize,
+    names: Vec<&'a str>,
+    waiting: u64,
+    behind_ms: u64,
+    catching_up: bool,
+}
+
+fn show_one(listed: &Listed) -> Vec<u8> {
+    let row = Row {
+        id: listed.id.to_string(),
+        user: listed.user.as_deref(),
+        address: listed.address.map(|peer| peer.to_string()),
+        transport: listed.transport.map_or("none", |transport| transport.label()),
+        connected_ms: listed.connected_ms,
+        adopted: listed.adopted,
+        channels: listed.channels,
+        names: listed.names.iter().map(|name| &**name).collect(),
+        waiting: listed.waiting,
+        behind_ms: listed.behind_ms,
+        catching_up: listed.catching_up,
+    };
+    // Nothing in it can fail.
+    serde_json::to_vec(&row).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::Transport;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn a_row_is_json_with_all_that_is_known_and_whatever_the_names_are() {
+        let read = |row: &Listed| serde_json::from_slice::<Value>(&show_one(row)).unwrap();
+        let nothing = json!({
+            "id": "0", "user": null, "address": null, "transport": "none", "connected_ms": 0, "adopted": false,
+            "channels": 0, "names": [], "waiting": 0, "behind_ms": 0, "catching_up": false,
+        });
+        assert_eq!(read(&Listed::default()), nothing);
+        for (peer, shown) in [
+            (Peer::Unix, "unix"),
+            (Peer::Ip("192.0.2.255".parse().unwrap()), "192.0.2.255"),
+            (Peer::Ip("2001:db8::1".parse().unwrap()), "2001:db8::1"),
+        ] {
+            let names = ["a\"\\</script>", "\u{1f600}\u{85}\u{2028}"];
+            let row = Listed {
+                id: u64::MAX,
+                user: Some("\"ada\"\\".into()),
+                address: Some(peer),
+                transport: Some(Transport::Sse),
+                connected_ms: 1,
+                adopted: true,
+                channels: 2000,
+                names: names.map(Into::into).into(),
+                waiting: u64::MAX,
+                behind_ms: 3,
+                catching_up: true,
+            };
+            let all = json!({
+                "id": "18446744073709551615", "user": "\"ada\"\\", "address": shown, "transport": "sse",
+                "connected_ms": 1, "adopted": true, "channels": 2000, "names": names, "waiting": u64::MAX,
+                "behind_ms": 3, "catching_up": true,
+            });
+            assert_eq!(read(&row), all);
+        }
+    }
 }

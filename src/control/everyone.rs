@@ -5,7 +5,7 @@ use super::parameters::Parameters;
 use super::routes::{json, refusal, Answer};
 use super::rows::{in_steps, joined};
 use crate::api::{hubs_late, Api};
-use crate::cluster::{merge_channels, merge_stats, merge_users, Channel, Outcome, Question};
+use crate::cluster::{merge_stats, Channel, Channels, MergingChannels, MergingUsers, Outcome, Question};
 use crate::engine::Hubs;
 use crate::http::refusal::Refusal;
 use crate::hub::{check_channel, ChannelInfo, MAX_CHANNEL};
@@ -16,6 +16,8 @@ use tokio::sync::oneshot;
 /// The number of channels or users in one listing, unless the request asks for fewer.
 const MAX_LISTED: usize = 1000;
 const LIMIT: Known = Once("limit");
+/// The beginning of a list of channels.
+const CHANNELS: &str = "{\"channels\":[";
 
 /// The largest number of entries in the listing.
 fn limit(parameters: &Parameters<'_>) -> Result<usize, Refusal> {
@@ -46,25 +48,27 @@ pub(super) async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
         if !api.ask_present(channel, Box::new(move |present| drop(sender.send(present)))) {
             return Err(no_channel(None));
         }
-        let users = receiver.await.unwrap_or_default().count(after, limit);
-        return Ok(json(format!("{{{}}}\n", show_users(users).await)));
+        let mut counting = receiver.await.unwrap_or_default().counting(after, limit);
+        in_steps(|| counting.step()).await;
+        return Ok(json(show_users(counting.end(), "}\n").await));
     }
     users::check(channel, after, limit).map_err(|error| Refusal::malformed("after", error.to_string()))?;
     let outcome = ask(api, Question::Users { channel, after, limit: limit as u32 }).await?;
-    let (users, outcome) = merge_users(outcome, limit);
+    let mut merging = MergingUsers::new(outcome, limit);
+    in_steps(|| merging.step()).await;
+    let (users, outcome) = merging.end();
     answered(&outcome)?;
     let users = users.ok_or_else(|| no_channel(Some(&outcome.hubs)))?;
-    Ok(json(format!("{{{},{}}}\n", show_users(users).await, show_hubs(&outcome.hubs))))
+    Ok(json(show_users(users, &format!(",{}}}\n", show_hubs(&outcome.hubs))).await))
 }
 
-/// The members of an object.
-async fn show_users(users: Users) -> String {
+/// The object, with its last members and its end.
+async fn show_users(users: Users, end: &str) -> Vec<u8> {
     let Users { page, more, count, anonymous, .. } = users;
-    let show = |User { name, connections }: &User| {
-        format!("{{\"user\":{},\"connections\":{connections}}}", Value::from(&**name))
-    };
-    let objects = joined(&page, show).await;
-    format!("\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}")
+    let show =
+        |User { name, connections }| format!("{{\"user\":{},\"connections\":{connections}}}", Value::from(&*name));
+    let end = format!("],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}{end}");
+    joined("{\"users\":[", page, show, &end).await
 }
 
 /// `GET /v1/channels`.
@@ -73,11 +77,10 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let (prefix, limit) = (parameters.one("prefix").unwrap_or_default(), limit(&parameters)?);
     if api.has_others() && prefix.len() <= MAX_CHANNEL {
         let outcome = ask(api, Question::Channels { prefix, limit: limit as u32 }).await?;
-        let (channels, outcome) = merge_channels(outcome, api.this_hub(), limit);
+        let (channels, outcome) = channels_of(api, outcome, limit).await;
         answered(&outcome)?;
-        let objects = joined(&channels.listed, |(name, channel)| show(name, channel)).await;
-        let (more, hubs) = (channels.more, show_hubs(&outcome.hubs));
-        return Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more},{hubs}}}\n")));
+        let end = format!("],\"more\":{},{}}}\n", channels.more, show_hubs(&outcome.hubs));
+        return Ok(json(joined(CHANNELS, channels.listed, |(name, channel)| show(&name, &channel), &end).await));
     }
     let (mut found, mut next) = (Vec::new(), Some(0));
     in_steps(|| {
@@ -92,8 +95,15 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     .await;
     let more = found.len() > limit;
     found.truncate(limit);
-    let objects = joined(&found, |info| describe(api, info)).await;
-    Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more}}}\n")))
+    let end = format!("],\"more\":{more}}}\n");
+    Ok(json(joined(CHANNELS, found, |info| describe(api, &info), &end).await))
+}
+
+/// The channels of all hubs that have answered.
+async fn channels_of(api: &Api, outcome: Outcome, limit: usize) -> (Channels, Outcome) {
+    let mut merging = MergingChannels::new(outcome, api.this_hub(), limit);
+    in_steps(|| merging.step()).await;
+    merging.end()
 }
 
 /// `GET /v1/channels/{c}`.
@@ -103,7 +113,7 @@ pub(super) async fn channel(api: &Api, name: &str) -> Result<Answer, Refusal> {
         return Ok(json(format!("{}\n", describe(api, &info))));
     }
     let outcome = ask(api, Question::Channel { name }).await?;
-    let (channels, outcome) = merge_channels(outcome, api.this_hub(), 1);
+    let (channels, outcome) = channels_of(api, outcome, 1).await;
     answered(&outcome)?;
     let Some(channel) = channels.listed.get(name) else { return Err(no_channel(Some(&outcome.hubs))) };
     let object = show(name, channel);
@@ -155,7 +165,9 @@ pub(super) async fn stats(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let sums: Vec<_> = sums.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let show = |of: &crate::cluster::HubStats| {
         let here = of.hub == api.this_hub();
-        format!("{{\"hub\":\"{:016x}\",\"here\":{here},\"stats\":{}}}", of.hub, of.stats.json().trim_end())
+        let name = outcome.hubs.names.get(&of.hub).map_or(Value::Null, |name| Value::from(&**name));
+        let (hub, stats) = (of.hub, of.stats.json());
+        format!("{{\"hub\":\"{hub:016x}\",\"name\":{name},\"here\":{here},\"stats\":{}}}", stats.trim_end())
     };
     let each: Vec<_> = each.iter().map(show).collect();
     let hubs = show_hubs(&outcome.hubs);

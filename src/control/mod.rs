@@ -12,6 +12,7 @@ mod hosts;
 mod io;
 mod messages;
 mod options;
+mod pages;
 #[cfg(test)]
 mod panic_tests;
 mod parameters;
@@ -37,12 +38,13 @@ use crate::metrics::Reason;
 use crate::runtime::{self, Work};
 use crate::sys::socket;
 use crate::sys::watched::watch;
+use http_body_util::Either;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use io::{Channel, Socket};
-use places::{Place, Places};
+use places::{Place, Places, PLACES};
 use routes::{Caller, Desk};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
@@ -214,8 +216,8 @@ async fn accept(listener: Arc<OwnedFd>, door: Door, desk: Arc<Desk>, places: Arc
     loop {
         let next = async {
             let fd = listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd())).await?;
-            let address = Peer::of(&fd).and_then(Peer::address);
-            Ok::<_, std::io::Error>((fd, places.enter(address).await))
+            let place = enter(&places, &fd, &desk.api).await;
+            Ok::<_, std::io::Error>((fd, place))
         };
         match io::first(next, ends.clone().stopped()).await {
             None => return,
@@ -241,6 +243,18 @@ async fn accept(listener: Arc<OwnedFd>, door: Door, desk: Arc<Desk>, places: Arc
             }
         }
     }
+}
+
+/// A place for a connection. While all others have requests in progress, it waits, and so do those behind it.
+async fn enter(places: &Arc<Places>, fd: &OwnedFd, api: &Api) -> Place {
+    let address = Peer::of(fd).and_then(Peer::address);
+    if let Some(place) = places.try_enter(address) {
+        return place;
+    }
+    let client = Peer::last_of(fd).map_or_else(Client::default, Client::at);
+    let text = "requests are in progress, and a connection waits for the end of one";
+    api.note_refusal(client, Level::Warn, Reason::Busy, format_args!("control API: {PLACES} {text}"));
+    places.enter(address).await
 }
 
 /// Serves a connection, unless it has to end before.
@@ -285,15 +299,21 @@ async fn serve(
     let head_timeout = Duration::from_millis(desk.api.config().head_timeout_ms);
     let from = Caller { client, tcp: door.tcp, tls: door.tls, port: door.port, local: door.local };
     let service = service_fn(|request| {
+        let request = routes::addressed(request);
         place.asked(desk.knows(from, &request));
         let desk = desk.clone();
         let is_outdated = ends.is_outdated(door);
         let end = Box::pin(ends.clone().come(door));
         async move {
-            Ok::<_, Infallible>(match is_outdated {
+            let answer = match is_outdated {
                 true => routes::refused(&desk.api, client, &Refusal::unavailable("busy", OUTDATED)),
                 false => desk.answer(from, request, end).await,
-            })
+            };
+            // A tail goes on.
+            if matches!(answer.body(), Either::Left(_)) {
+                place.answered();
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut connection = http1::Builder::new()
@@ -306,9 +326,15 @@ async fn serve(
         // A vectored write would raise SIGPIPE.
         .writev(false)
         .serve_connection(socket, service);
-    let ended = match io::first(&mut connection, ends.clone().come(door)).await {
+    let mut leaves = false;
+    let end = async { leaves = io::first(ends.clone().come(door), place.leaves()).await.is_none() };
+    let ended = match io::first(&mut connection, end).await {
         Some(ended) => ended,
         None => {
+            if leaves {
+                let text = format_args!("control API: {PLACES} connections were open, and this one was idle");
+                desk.api.note_refusal(client, Level::Info, Reason::Busy, text);
+            }
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }

@@ -1,25 +1,26 @@
-//! The places of the connections. There are few, so a client that has not sent a valid request gives way when all are
-//! taken: it may be one of a crowd that has no key.
+//! The places of the connections. There are few, so one gives way when all are taken: a client that has not sent a valid
+//! request, as it may be one of a crowd that has no key. If there is none, the one gives way that has been idle for longest
+//! since its last request: it can connect again. Otherwise clients that keep their connections would keep all others out.
 
 use super::io;
 use crate::limits::AddressKey;
 use crate::metrics::Reason;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// The largest number of connections.
-const PLACES: usize = 256;
+/// The largest number of connections. As many again may be leaving.
+pub(super) const PLACES: usize = 256;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     taken: Mutex<Taken>,
-    /// A place has become free.
+    /// A place has become free, or its holder could give way now.
     freed: Notify,
 }
 
@@ -28,15 +29,38 @@ struct Taken {
     next: u64,
     /// By number. A later connection has a higher one.
     holders: BTreeMap<u64, Holder>,
+    /// Connections that have given way after a request, and have no place any more. They end when they have written their
+    /// answer, and have answered a request that came just then.
+    leaving: BTreeSet<u64>,
+    /// How many requests were answered.
+    answered: u64,
 }
 
 #[derive(Debug)]
 struct Holder {
     /// `None`: a process of this machine.
     address: Option<AddressKey>,
-    /// It has sent a valid request.
-    stays: bool,
-    gives_way: Arc<Notify>,
+    state: State,
+    told: Arc<Told>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It has sent no valid request.
+    New,
+    /// A request is in progress.
+    Busy,
+    /// It is between two requests. The number is higher if its last one was answered later.
+    Idle(u64),
+}
+
+/// What the holder of a place is told.
+#[derive(Debug, Default)]
+struct Told {
+    /// To end at once.
+    ends: Notify,
+    /// To end when no request is in progress.
+    leaves: Notify,
 }
 
 /// The place of a connection. It is free again when this is dropped.
@@ -44,13 +68,13 @@ struct Holder {
 pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
-    gives_way: Arc<Notify>,
+    told: Arc<Told>,
     /// The head of a request has come.
     has_asked: AtomicBool,
 }
 
 impl Places {
-    /// Takes a place, if need be that of another. Waits while all have sent valid requests.
+    /// Takes a place, if need be that of another. Waits while all have requests in progress.
     pub(super) async fn enter(self: &Arc<Self>, address: Option<AddressKey>) -> Place {
         loop {
             let freed = self.freed.notified();
@@ -61,23 +85,23 @@ impl Places {
         }
     }
 
-    fn try_enter(self: &Arc<Self>, address: Option<AddressKey>) -> Option<Place> {
+    /// The same without waiting. `None`: all have requests in progress.
+    pub(super) fn try_enter(self: &Arc<Self>, address: Option<AddressKey>) -> Option<Place> {
         let mut taken = self.lock();
         if taken.holders.len() >= PLACES {
-            let gives_way = taken.first_to_go()?;
-            taken.holders.remove(&gives_way)?.gives_way.notify_one();
+            taken.make_room()?;
         }
-        let (number, gives_way) = (taken.next, Arc::new(Notify::new()));
+        let (number, told) = (taken.next, Arc::<Told>::default());
         taken.next += 1;
-        taken.holders.insert(number, Holder { address, stays: false, gives_way: gives_way.clone() });
-        Some(Place { places: self.clone(), number, gives_way, has_asked: AtomicBool::new(false) })
+        taken.holders.insert(number, Holder { address, state: State::New, told: told.clone() });
+        Some(Place { places: self.clone(), number, told, has_asked: AtomicBool::new(false) })
     }
 
-    /// Waits until nobody has a place.
+    /// Waits until nobody has a place, or is leaving.
     pub(super) async fn all_free(&self) {
         loop {
             let freed = self.freed.notified();
-            if self.lock().holders.is_empty() {
+            if self.lock().is_empty() {
                 return;
             }
             freed.await;
@@ -90,10 +114,34 @@ impl Places {
 }
 
 impl Taken {
+    fn is_empty(&self) -> bool {
+        self.holders.is_empty() && self.leaving.is_empty()
+    }
+
+    /// Takes the place of a holder that can give way.
+    fn make_room(&mut self) -> Option<()> {
+        if let Some(new) = self.first_to_go() {
+            self.holders.remove(&new)?.told.ends.notify_one();
+            return Some(());
+        }
+        let idle = self.longest_idle().filter(|_| self.leaving.len() < PLACES)?;
+        self.holders.remove(&idle)?.told.leaves.notify_one();
+        self.leaving.insert(idle);
+        Some(())
+    }
+
+    fn longest_idle(&self) -> Option<u64> {
+        let idle = self.holders.iter().filter_map(|(number, holder)| match holder.state {
+            State::Idle(since) => Some((since, *number)),
+            _ => None,
+        });
+        idle.min().map(|(_, number)| number)
+    }
+
     /// Of those without a valid request: the oldest of the address with the most.
     fn first_to_go(&self) -> Option<u64> {
         let mut of_addresses = BTreeMap::new();
-        for (number, holder) in self.holders.iter().filter(|(_, holder)| !holder.stays) {
+        for (number, holder) in self.holders.iter().filter(|(_, holder)| holder.state == State::New) {
             of_addresses.entry(holder.address).or_insert((0, Reverse(*number))).0 += 1;
         }
         of_addresses.into_values().max().map(|(_, Reverse(oldest))| oldest)
@@ -104,13 +152,34 @@ impl Place {
     /// The head of a request has come. A valid one keeps its client here.
     pub(super) fn asked(&self, is_valid: bool) {
         self.has_asked.store(true, Ordering::Relaxed);
-        if is_valid {
-            let mut taken = self.places.lock();
-            taken.holders.get_mut(&self.number).into_iter().for_each(|holder| holder.stays = true);
+        let mut taken = self.places.lock();
+        let Some(holder) = taken.holders.get_mut(&self.number) else { return };
+        if is_valid || holder.state != State::New {
+            holder.state = State::Busy;
         }
     }
 
-    /// Waits until the connection has to end, and says why. `time`: for the first request, and its handshake.
+    /// The answer to a request is there, and is written.
+    pub(super) fn answered(&self) {
+        let mut taken = self.places.lock();
+        let (count, is_full) = (taken.answered, taken.holders.len() >= PLACES);
+        let Some(holder) = taken.holders.get_mut(&self.number).filter(|holder| holder.state == State::Busy) else {
+            return;
+        };
+        holder.state = State::Idle(count);
+        taken.answered += 1;
+        drop(taken);
+        if is_full {
+            self.places.freed.notify_one();
+        }
+    }
+
+    /// Waits until the connection has to end as soon as no request is in progress, since others need its place.
+    pub(super) async fn leaves(&self) {
+        self.told.leaves.notified().await;
+    }
+
+    /// Waits until the connection has to end at once, and says why. `time`: for the first request, and its handshake.
     pub(super) async fn must_end(&self, time: Duration) -> (Reason, String) {
         let too_late = async {
             tokio::time::sleep(time).await;
@@ -118,7 +187,7 @@ impl Place {
                 pending::<()>().await;
             }
         };
-        match io::first(self.gives_way.notified(), too_late).await {
+        match io::first(self.told.ends.notified(), too_late).await {
             Some(()) => {
                 (Reason::Busy, format!("{PLACES} connections were open, and this one had sent no valid request"))
             }
@@ -129,7 +198,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().holders.remove(&self.number);
+        let mut taken = self.places.lock();
+        taken.holders.remove(&self.number);
+        taken.leaving.remove(&self.number);
+        drop(taken);
         self.places.freed.notify_one();
     }
 }
@@ -156,7 +228,7 @@ mod tests {
         let mut crowd = crowd;
         drop(crowd.remove(1));
         assert_eq!(taken(), PLACES - 1);
-        // Nobody gives way to one more if all have sent valid requests.
+        // Nobody gives way to one more if all have requests in progress.
         lone.asked(true);
         crowd.iter().for_each(|place| place.asked(true));
         let last = places.try_enter(None).unwrap();
@@ -164,6 +236,46 @@ mod tests {
         assert!(places.try_enter(None).is_none());
         let (place, ()) = tokio::join!(places.enter(None), async { drop(last) });
         drop((place, lone, crowd));
+        places.all_free().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn if_all_have_sent_valid_requests_the_one_that_is_idle_for_longest_leaves() {
+        let places = Arc::new(Places::default());
+        let enter = || places.try_enter(None).inspect(|place| place.asked(true));
+        let all: Vec<_> = (0..PLACES).map(|_| enter().unwrap()).collect();
+        assert!(enter().is_none(), "all are busy");
+        let (next, ()) = tokio::join!(places.enter(None), async { all[7].answered() });
+        next.asked(true);
+        all[7].leaves().await;
+        for at in [5, 3, 9] {
+            all[at].answered();
+        }
+        all[5].asked(true);
+        let new = places.try_enter(None).unwrap();
+        all[3].leaves().await;
+        // One without a valid request goes before any that is idle.
+        let last = enter().unwrap();
+        let time = Duration::from_secs(600);
+        assert_eq!(new.must_end(time).await.0, Reason::Busy);
+        drop(new);
+        assert!(tokio::time::timeout(time, all[9].leaves()).await.is_err());
+
+        // The number of those that leave is bounded.
+        all.iter().for_each(Place::answered);
+        let more: Vec<_> = std::iter::from_fn(enter).collect();
+        let count = || {
+            let taken = places.lock();
+            (taken.holders.len(), taken.leaving.len())
+        };
+        assert_eq!((more.len(), count()), (PLACES - 2, (PLACES, PLACES)));
+        last.answered();
+        assert!(enter().is_none());
+        drop(all);
+        assert_eq!(count(), (PLACES, 0));
+        assert!(enter().is_some());
+        last.leaves().await;
+        drop((next, last, more));
         places.all_free().await;
     }
 

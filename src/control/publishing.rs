@@ -5,11 +5,11 @@ use super::parameters::Known::{Once, Several};
 use super::parameters::Parameters;
 use super::routes::{json, refusal, Answer};
 use crate::api::{not_in_time, places, Api, MAX_BATCH};
-use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Key, User};
+use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Except, Key, User};
 use crate::dialect::members::{self, Members};
 use crate::error::Error;
 use crate::http::refusal::Refusal;
-use crate::hub::{channel_of_user, Mark, OnSettled, Placed, Placing, Publication, Settled, Traceparent};
+use crate::hub::{channel_of_user, ClientId, Mark, OnSettled, Placed, Placing, Publication, Settled, Traceparent};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use hyper::body::Incoming;
@@ -28,11 +28,12 @@ struct Item<'a> {
     data: Cow<'a, [u8]>,
     event: Option<Cow<'a, str>>,
     key: Option<Cow<'a, str>>,
+    except: Option<ClientId>,
     base64: bool,
 }
 
 impl<'a> Item<'a> {
-    const MEMBERS: [Member; 6] = [Channel, User, Data, Event, Key, Base64];
+    const MEMBERS: [Member; 7] = [Channel, User, Data, Event, Key, Base64, Except];
 
     fn new(mut members: Members<'a>) -> Result<Self, String> {
         let (channel, to_user) = match members.text(User) {
@@ -46,7 +47,9 @@ impl<'a> Item<'a> {
             Cow::Borrowed(data) => data.as_bytes().into(),
             Cow::Owned(data) => data.into_bytes().into(),
         };
-        Ok(Item { channel, to_user, data, event: members.text(Event), key: members.text(Key), base64 })
+        let except = members.text(Except).map(|id| ClientId::named("except", &id)).transpose();
+        let except = except.map_err(|error| error.to_string())?;
+        Ok(Item { channel, to_user, data, event: members.text(Event), key: members.text(Key), except, base64 })
     }
 
     fn publication(&self, trace: Option<Traceparent>) -> Publication<'_> {
@@ -56,6 +59,7 @@ impl<'a> Item<'a> {
             key: self.key.as_deref(),
             binary: self.base64,
             to_user: self.to_user,
+            except: self.except,
             ..Publication::new(&self.channel, &self.data)
         }
     }
@@ -79,16 +83,16 @@ pub(crate) fn read_batch(body: &[u8]) -> Option<Vec<(String, Vec<u8>, bool)>> {
 struct Attributes<'r> {
     event: Option<&'r str>,
     key: Option<&'r str>,
+    except: Option<ClientId>,
     trace: Option<Traceparent>,
 }
 
 impl<'r> Attributes<'r> {
     fn read(parameters: &'r Parameters<'_>, headers: &'r HeaderMap) -> Result<Self, Refusal> {
-        let unknown = headers
-            .keys()
-            .find(|name| name.as_str().starts_with("push-") && !matches!(name.as_str(), "push-event" | "push-key"));
-        if let Some(name) = unknown {
-            let message = format!("unknown header {name:.60}; allowed are Push-Event and Push-Key");
+        let is_known = |name: &str| matches!(name, "push-event" | "push-key" | "push-except");
+        let ours = headers.keys().find(|name| name.as_str().starts_with("push-") && !is_known(name.as_str()));
+        if let Some(name) = ours {
+            let message = format!("unknown header {name:.60}; allowed are Push-Event, Push-Key and Push-Except");
             return Err(Refusal::malformed("header", message));
         }
         let one = |name: &'static str, header: &'static str| {
@@ -99,8 +103,13 @@ impl<'r> Attributes<'r> {
                 Some(_) => Err(Refusal::malformed("twice", format!("{name}: a message has at most one"))),
             }
         };
-        let trace = traceparent(headers);
-        Ok(Attributes { event: one("event", "push-event")?, key: one("key", "push-key")?, trace })
+        let except = one("except", "push-except")?.map(|id| ClientId::named("except", id)).transpose();
+        Ok(Attributes {
+            event: one("event", "push-event")?,
+            key: one("key", "push-key")?,
+            except: except.map_err(|error| refusal(&error))?,
+            trace: traceparent(headers),
+        })
     }
 }
 
@@ -122,13 +131,14 @@ fn header_texts<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator
 /// `POST /v1/publish`.
 pub(super) async fn publish(api: &Api, query: &str, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
     check_coding(headers)?;
-    let parameters = Parameters::read(query, &[Several("channel"), Several("user"), Once("event"), Once("key")])?;
+    let known = [Several("channel"), Several("user"), Once("event"), Once("key"), Once("except")];
+    let parameters = Parameters::read(query, &known)?;
     let attributes = Attributes::read(&parameters, headers)?;
     let (channels, to_users) = channels(&parameters)?;
     match channels[..] {
-        [] if attributes.event.is_some() || attributes.key.is_some() => {
+        [] if attributes.event.is_some() || attributes.key.is_some() || attributes.except.is_some() => {
             let message =
-                "without ?channel= or ?user= the body is a batch, whose messages have their own event and key";
+                "without ?channel= or ?user= the body is a batch, whose messages have their own event, key and except";
             Err(Refusal::malformed("channel", message))
         }
         [] => publish_batch(api, body, attributes.trace).await,
@@ -168,7 +178,8 @@ fn channels<'p>(parameters: &'p Parameters<'_>) -> Result<(Vec<Cow<'p, str>>, bo
 /// `POST /v1/broadcast`.
 pub(super) async fn broadcast(api: &Api, query: &str, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
     check_coding(headers)?;
-    let parameters = Parameters::read(query, &[Several("channel"), Once("event"), Once("key")])?;
+    let known = [Several("channel"), Once("event"), Once("key"), Once("except")];
+    let parameters = Parameters::read(query, &known)?;
     if parameters.one("channel").is_some() {
         // A caller who names a channel means that one alone. The broadcast would reach everybody.
         return Err(Refusal::malformed("channel", "channel: a broadcast has no channel; use POST /v1/publish"));
@@ -201,6 +212,7 @@ fn publication<'p>(
         key: attributes.key,
         binary: is_binary(headers),
         trace: attributes.trace,
+        except: attributes.except,
         to_user: channel.1,
         ..Publication::new(channel.0, data)
     }
@@ -209,7 +221,7 @@ fn publication<'p>(
 async fn publish_batch(api: &Api, body: Incoming, trace: Option<Traceparent>) -> Result<Answer, Refusal> {
     let body = collect(api, body, MAX_BATCH_BYTES, "the limit of a batch").await?;
     let items = batch(&body).map_err(|what| {
-        let message = format!("not a JSON array of {{channel or user, data, event, key, base64}}: {what}");
+        let message = format!("not a JSON array of {{channel or user, data, event, key, except, base64}}: {what}");
         Refusal::malformed("batch", message)
     })?;
     publish_all(api, &items.iter().map(|item| item.publication(trace)).collect::<Vec<_>>()).await

@@ -6,7 +6,7 @@ use super::console;
 use super::guesses::{Guesses, Tried};
 use super::parameters::Parameters;
 use super::tail::{self, End, Stream};
-use super::{connections, ending, everyone, hosts, messages, options, publishing};
+use super::{connections, ending, everyone, hosts, messages, options, pages, publishing};
 use crate::api::Api;
 use crate::config::{Config, Secret};
 use crate::context::client::Client;
@@ -26,6 +26,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 use std::sync::Arc;
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
@@ -125,6 +126,16 @@ impl Desk {
     }
 }
 
+/// The request with one name for the host that it addresses: that of an absolute target counts in place of the Host line
+/// (RFC 9112, section 3.2.2).
+pub(super) fn addressed(mut request: Request<Incoming>) -> Request<Incoming> {
+    let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request
+}
+
 async fn route(desk: &Desk, from: Caller<'_>, request: Request<Incoming>, end: End) -> Result<Answer, Refusal> {
     let api = &desk.api;
     let (parts, body) = request.into_parts();
@@ -221,6 +232,7 @@ fn messages_of(path: &str) -> Option<&str> {
 fn check_key(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Shown, Refusal> {
     let config = desk.api.config();
     if config.control_key.is_empty() && !from.tcp {
+        pages::check(headers, &config.allowed_hosts)?;
         return Ok(Shown::Key(config.control_key.clone()));
     }
     let mut given = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
@@ -270,9 +282,9 @@ fn health(api: &Api) -> Result<Answer, Refusal> {
 /// The hubs that follow the log, each as its signs of life in the log show it.
 fn hubs(api: &Api) -> Result<Answer, Refusal> {
     let members = api.members().ok_or_else(|| Refusal::not_found("this hub shares no log with others"))?;
-    let show = |Member { hub, here, up, heard }: Member| {
-        let heard_ms = heard.as_millis();
-        format!("{{\"hub\":\"{hub:016x}\",\"here\":{here},\"up\":{up},\"heard_ms\":{heard_ms}}}")
+    let show = |Member { hub, name, here, up, heard }: Member| {
+        let (name, heard_ms) = (name.map_or(Value::Null, |name| Value::from(&*name)), heard.as_millis());
+        format!("{{\"hub\":\"{hub:016x}\",\"name\":{name},\"here\":{here},\"up\":{up},\"heard_ms\":{heard_ms}}}")
     };
     let objects: Vec<String> = members.into_iter().map(show).collect();
     Ok(json(format!("{{\"hubs\":[{}]}}\n", objects.join(","))))

@@ -16,7 +16,6 @@ use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderValue};
 use hyper::Response;
 use std::convert::Infallible;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,6 +45,8 @@ pub(super) struct Stream {
     beat_at: Instant,
     begun: bool,
 }
+
+partial_debug!(Stream { tail });
 
 /// Begins a tail, for a client that has shown this. `end` completes when the connection has to end.
 pub(super) fn tail(api: &Arc<Api>, query: &str, shown: Shown, end: End) -> Result<Answer, Refusal> {
@@ -143,11 +144,5 @@ impl Body for Stream {
             }
         };
         Poll::Ready(Some(Ok(Frame::data(out.into()))))
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("tail", &self.tail).finish_non_exhaustive()
     }
 }

@@ -22,6 +22,9 @@ pub(crate) enum Member {
     Base64,
     Ref,
     User,
+    Echo,
+    Except,
+    Pattern,
 }
 
 impl Member {
@@ -38,13 +41,16 @@ impl Member {
             Member::Base64 => "base64",
             Member::Ref => "ref",
             Member::User => "user",
+            Member::Echo => "echo",
+            Member::Except => "except",
+            Member::Pattern => "pattern",
         }
     }
 
     fn value_type(self) -> ValueType {
         match self {
             Member::Last | Member::Ref => ValueType::Number,
-            Member::Base64 => ValueType::Flag,
+            Member::Base64 | Member::Echo => ValueType::Flag,
             _ => ValueType::Text,
         }
     }
@@ -77,7 +83,7 @@ enum Value<'a> {
 
 /// The members that were asked for and are there. A member that is null counts as missing.
 #[derive(Debug, Default)]
-pub(crate) struct Members<'a>([Option<Value<'a>>; 11]);
+pub(crate) struct Members<'a>([Option<Value<'a>>; 14]);
 
 impl<'a> Members<'a> {
     /// Takes a text. `None` if the member is missing.
@@ -102,6 +108,11 @@ impl<'a> Members<'a> {
 
     pub(crate) fn flag(&self, member: Member) -> bool {
         matches!(self.0[member as usize], Some(Value::Flag(true)))
+    }
+
+    /// A flag that is set unless it is false.
+    pub(crate) fn flag_unless_false(&self, member: Member) -> bool {
+        !matches!(self.0[member as usize], Some(Value::Flag(false)))
     }
 }
 

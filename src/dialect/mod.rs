@@ -164,6 +164,21 @@ impl Format {
         }
     }
 
+    /// Whether there is a place to tell a position without a message. The head of a poll's answer has it in any case.
+    pub fn tells_positions(self) -> bool {
+        self.transport() != Transport::Poll && self.tells_gaps()
+    }
+
+    /// The bytes that tell a subscriber the position of a message that leaves it out. Empty where there is no place for
+    /// it.
+    pub fn position(self, channel: Option<&str>, position: &str, framed: bool) -> Vec<u8> {
+        if !self.tells_positions() {
+            return Vec::new();
+        }
+        let object = json::position(channel, position);
+        bytes(&self.transport().object(Some("push-position"), Some(position), &object), framed)
+    }
+
     /// A compressed frame, or the plain one if compression does not make it smaller.
     fn compressed<'m>(self, message: &'m Message, encoder: &Encoder) -> &'m [u8] {
         let deflate = |message: &Message| {
@@ -186,7 +201,7 @@ impl Format {
             return Vec::new();
         }
         let object = json::gap(channel, position);
-        bytes(&self.transport().object(Some("push-gap"), Some(position), &object), framed)
+        bytes(&self.transport().object(Some("push-gap"), Some(position).filter(|id| !id.is_empty()), &object), framed)
     }
 
     /// A host's message to this subscriber alone.

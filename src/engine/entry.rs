@@ -3,7 +3,7 @@
 //! On disk each entry has a number and a checksum in front of it (`file::record`), and each file begins with the log's
 //! format (`file::segment`). All numbers are little-endian.
 
-use crate::hub::{Key, Mark, Noted, Origin};
+use crate::hub::{ClientId, Key, Mark, Noted, Origin};
 use std::str;
 
 const MESSAGE: u8 = 1;
@@ -11,6 +11,9 @@ const CLEARED: u8 = 2;
 const SYNCED: u8 = 3;
 const CLOSED: u8 = 4;
 const ENDS: u8 = 6;
+/// A message that one client does not get. The client's id stands behind the time. Segments have these since format 8,
+/// and shared logs since version 3 of the envelope.
+const EXCEPTING: u8 = 7;
 
 /// The length of an entry that says that the log is synced or closed.
 pub(crate) const MARK: usize = 9;
@@ -84,7 +87,7 @@ impl<'a> Entry<'a> {
         let (kind, rest) = bytes.split_first()?;
         let mut fields = Fields(rest);
         let entry = match *kind {
-            MESSAGE => return read_message(fields).map(Entry::Message),
+            MESSAGE | EXCEPTING => return read_message(fields, *kind == EXCEPTING).map(Entry::Message),
             CLEARED => return Some(Entry::Cleared { channel: str::from_utf8(rest).ok()? }),
             SYNCED => Entry::Synced { offset: fields.u64()? },
             CLOSED => Entry::Closed { time_ms: fields.u64()? },
@@ -112,9 +115,11 @@ pub(crate) fn write_message(time_ms: u64, more: bool, noted: &Noted<'_>, into: &
         | flag(matches!(noted.key, Some(Key::Client(..))), USER)
         | flag(noted.mark == Some(Mark::Begin), BEGIN)
         | flag(noted.mark == Some(Mark::End), END);
-    let mut head = [MESSAGE, flags, 0, 0, 0, 0, 0, 0, 0, 0];
+    let kind = if noted.except.is_some() { EXCEPTING } else { MESSAGE };
+    let mut head = [kind, flags, 0, 0, 0, 0, 0, 0, 0, 0];
     head[2..].copy_from_slice(&time_ms.to_le_bytes());
     into.extend_from_slice(&head);
+    noted.except.iter().for_each(|id| into.extend_from_slice(&id.to_bytes()));
     if let Some(origin) = &noted.origin {
         into.extend_from_slice(&origin.session);
         into.extend_from_slice(&origin.uid.to_le_bytes());
@@ -135,12 +140,12 @@ pub(crate) fn write_message(time_ms: u64, more: bool, noted: &Noted<'_>, into: &
 
 /// Marks a message's entry: the next entry belongs to the same batch.
 pub(crate) fn set_more(entry: &mut [u8]) {
-    if let [MESSAGE, flags, ..] = entry {
+    if let [MESSAGE | EXCEPTING, flags, ..] = entry {
         *flags |= MORE;
     }
 }
 
-fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
+fn read_message(mut fields: Fields<'_>, excepting: bool) -> Option<Logged<'_>> {
     let flags = fields.take(1)?[0];
     let has = |bit: u8| flags & bit != 0;
     let mark = match (has(BEGIN), has(END)) {
@@ -150,6 +155,10 @@ fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
         (true, true) => return None,
     };
     let time_ms = fields.u64()?;
+    let except = match excepting {
+        true => Some(ClientId::from_bytes(fields.take(ClientId::BYTES)?.try_into().ok()?)),
+        false => None,
+    };
     let origin = match has(ORIGIN) {
         true => Some(Origin {
             session: fields.take(16)?.try_into().ok()?,
@@ -165,7 +174,7 @@ fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
         (true, false) => Some(Key::Host(fields.short()?)),
         (true, true) => Some(Key::Client(fields.short()?, fields.short()?)),
     };
-    let noted = Noted { channel, event, key, binary: has(BINARY), mark, origin, data: fields.0 };
+    let noted = Noted { channel, event, key, binary: has(BINARY), mark, origin, except, data: fields.0 };
     if mark.is_some() && !noted.fits_mark() {
         return None;
     }
@@ -217,7 +226,17 @@ mod tests {
     use super::*;
 
     fn entries() -> Vec<Entry<'static>> {
-        let plain = Noted { channel: "", event: None, key: None, binary: false, mark: None, origin: None, data: b"" };
+        let plain = Noted {
+            channel: "",
+            event: None,
+            key: None,
+            binary: false,
+            mark: None,
+            origin: None,
+            except: None,
+            data: b"",
+        };
+        let except = Some(ClientId::from_bytes([9; 16]));
         let message = |noted| Entry::Message(Logged { time_ms: 1, more: false, noted });
         let origin = Origin { session: [7; 16], uid: 33, number: u64::MAX };
         vec![
@@ -227,6 +246,8 @@ mod tests {
             message(Noted { channel: "news", mark: Some(Mark::End), origin: Some(origin), ..plain }),
             message(Noted { event: Some("e"), key: Some(Key::Host("k")), ..plain }),
             message(Noted { key: Some(Key::Client("", "k")), origin: Some(origin), ..plain }),
+            message(Noted { except, data: b"hello", ..plain }),
+            message(Noted { except, key: Some(Key::Host("k")), origin: Some(origin), ..plain }),
             Entry::Message(Logged { time_ms: u64::MAX, more: true, noted: plain }),
             Entry::Cleared { channel: "news" },
             Entry::Synced { offset: 70_000 },
@@ -266,5 +287,9 @@ mod tests {
         {
             assert_eq!(Entry::read(strange), None, "{strange:?}");
         }
+        let mut end = vec![EXCEPTING, END];
+        end.extend([0; 8 + ClientId::BYTES]);
+        end.extend([1, b'a']);
+        assert_eq!(Entry::read(&end), None, "an end is for everybody");
     }
 }

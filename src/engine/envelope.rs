@@ -9,6 +9,7 @@
 
 use super::contract::{EntryId, Fence, LogId};
 use super::entry::{short, Entry, Fields};
+use super::hub_name;
 use crate::hub::{Act, Epoch, Link, MAX_LINKS};
 use std::fmt;
 
@@ -16,6 +17,8 @@ const VERSION: u8 = 1;
 /// The version of the beginnings and ends of streams. A hub that does not know them must not pass over them: its clients
 /// would wait for ever.
 const MARKS: u8 = 2;
+/// The version of messages that one client does not get. A hub that does not know them would send them to that client.
+const EXCEPTS: u8 = 3;
 /// The kinds of bodies.
 const ENTRY: u8 = 1;
 const FENCE: u8 = 2;
@@ -33,13 +36,21 @@ pub(crate) enum Body<'a> {
     /// A message, or the clearing of a channel's history.
     Entry(Entry<'a>),
     Fence(Fence),
-    /// A sign that its hub can append, and can read the log. It says for how many milliseconds it is good; 0: its hub
-    /// ends. `None`: it does not say that.
-    Heartbeat(Option<u32>),
+    /// A sign that its hub can append, and can read the log. `None`: it says nothing more.
+    Heartbeat(Option<Sign<'a>>),
     /// What all other hubs are to do.
     Act(Act<'a>),
     /// The last numbers of channels, for hubs that find only the later entries in the log.
     Ends(Known<'a>),
+}
+
+/// What a heartbeat says of its hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sign<'a> {
+    /// For how many milliseconds it is good. 0: its hub ends.
+    pub(crate) good_ms: u32,
+    /// The hub's [name](hub_name) for operators. Older hubs say none.
+    pub(crate) name: Option<&'a str>,
 }
 
 /// The last numbers of channels, as a hub knew them when it had applied the entry `until`.
@@ -81,15 +92,18 @@ pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
         Body::Act(_) => ACT,
         Body::Ends(_) => ENDS,
     };
-    let version = if has_mark(body) { MARKS } else { VERSION };
-    let mut bytes = vec![version, kind];
+    let mut bytes = vec![version_of(body), kind];
     bytes.extend_from_slice(&id.hub.to_le_bytes());
     bytes.extend_from_slice(&id.counter.to_le_bytes());
     bytes.extend_from_slice(&id.attempt.to_le_bytes());
     match body {
         Body::Entry(entry) => entry.write(&mut bytes),
         Body::Fence(fence) => write_fence(fence, &mut bytes),
-        Body::Heartbeat(good_for) => bytes.extend(good_for.iter().flat_map(|ms| ms.to_le_bytes())),
+        Body::Heartbeat(None) => {}
+        Body::Heartbeat(Some(Sign { good_ms, name })) => {
+            bytes.extend_from_slice(&good_ms.to_le_bytes());
+            name.iter().for_each(|name| short(&mut bytes, name));
+        }
         Body::Act(act) => act.write(&mut bytes),
         Body::Ends(Known { epoch, until, floor, channels }) => {
             short(&mut bytes, epoch.as_str());
@@ -122,8 +136,8 @@ pub(crate) fn is_ends(bytes: &[u8]) -> bool {
 /// Reads an entry.
 pub(crate) fn read(bytes: &[u8]) -> Result<(EntryId, Body<'_>), Unreadable> {
     match bytes.first() {
-        Some(&(VERSION | MARKS)) => read_fields(Fields(&bytes[1..])).ok_or(Unreadable::Malformed),
-        Some(&version) if version > MARKS => Err(Unreadable::Newer(version)),
+        Some(&(VERSION | MARKS | EXCEPTS)) => read_fields(Fields(&bytes[1..])).ok_or(Unreadable::Malformed),
+        Some(&version) if version > EXCEPTS => Err(Unreadable::Newer(version)),
         _ => Err(Unreadable::Malformed),
     }
 }
@@ -132,14 +146,19 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(EntryId, Body<'_>), Unreadable> {
 #[cfg(feature = "redis")]
 pub(crate) fn read_id(bytes: &[u8]) -> Option<EntryId> {
     let mut fields = Fields(bytes);
-    if !matches!(fields.take(2)?[0], VERSION | MARKS) {
+    if !matches!(fields.take(2)?[0], VERSION | MARKS | EXCEPTS) {
         return None;
     }
     read_name(&mut fields)
 }
 
-fn has_mark(body: &Body<'_>) -> bool {
-    matches!(body, Body::Entry(Entry::Message(logged)) if logged.noted.mark.is_some())
+/// The first version that has such an entry.
+fn version_of(body: &Body<'_>) -> u8 {
+    match body {
+        Body::Entry(Entry::Message(logged)) if logged.noted.except.is_some() => EXCEPTS,
+        Body::Entry(Entry::Message(logged)) if logged.noted.mark.is_some() => MARKS,
+        _ => VERSION,
+    }
 }
 
 fn read_name(fields: &mut Fields<'_>) -> Option<EntryId> {
@@ -158,8 +177,12 @@ fn read_fields(mut fields: Fields<'_>) -> Option<(EntryId, Body<'_>)> {
         },
         FENCE => Body::Fence(read_fence(&mut fields)?),
         HEARTBEAT if fields.0.is_empty() => Body::Heartbeat(None),
-        // Later versions may say more.
-        HEARTBEAT => Body::Heartbeat(Some(fields.u32()?)),
+        // Later versions may say more behind what is read here, as this one says more than earlier ones read. A name that
+        // none can be is none: it must not make a hub stop.
+        HEARTBEAT => {
+            let good_ms = fields.u32()?;
+            Body::Heartbeat(Some(Sign { good_ms, name: fields.short().filter(|name| hub_name::fits(name)) }))
+        }
         ACT => Body::Act(Act::read(fields.0)?),
         ENDS => {
             let (epoch, until) = (Epoch::from_text(fields.short()?)?, fields.u64()?);
@@ -197,12 +220,21 @@ fn read_fence(fields: &mut Fields<'_>) -> Option<Fence> {
 mod tests {
     use super::*;
     use crate::engine::entry::Logged;
-    use crate::hub::{Mark, Noted};
+    use crate::hub::{ClientId, Mark, Noted};
 
     fn all() -> Vec<Body<'static>> {
         let epoch = |text| Epoch::from_text(text).unwrap();
-        let noted =
-            Noted { channel: "news", event: None, key: None, binary: true, mark: None, origin: None, data: b"hello" };
+        let noted = Noted {
+            channel: "news",
+            event: None,
+            key: None,
+            binary: true,
+            mark: None,
+            origin: None,
+            except: None,
+            data: b"hello",
+        };
+        let excepting = Noted { except: Some(ClientId::from_bytes([9; 16])), ..noted };
         let link = Link { epoch: epoch("b"), last: ACTS - 1, lossy: false, acts: false };
         let lossy = Link { lossy: true, ..link.clone() };
         let acts = Link { acts: true, ..link.clone() };
@@ -210,12 +242,13 @@ mod tests {
         vec![
             Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted })),
             Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted: end })),
+            Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted: excepting })),
             Body::Entry(Entry::Cleared { channel: "news" }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![] }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![link, lossy, acts] }),
             Body::Heartbeat(None),
-            Body::Heartbeat(Some(0)),
-            Body::Heartbeat(Some(u32::MAX)),
+            Body::Heartbeat(Some(Sign { good_ms: 0, name: None })),
+            Body::Heartbeat(Some(Sign { good_ms: u32::MAX, name: Some("web-1:9099") })),
             Body::Act(Act::Disconnect { user: "ada", code: 4403, reason: "" }),
             Body::Act(Act::Revoke { user: "ada", channels: "news.*", reason: "moved" }),
             Body::Act(Act::Later(200)),
@@ -226,13 +259,31 @@ mod tests {
 
     #[test]
     fn entries_are_read_as_they_were_written() {
-        for body in all() {
+        for (place, body) in all().into_iter().enumerate() {
             let id = EntryId { hub: 7, counter: u64::MAX, attempt: 1 };
             let mut bytes = write(id, &body);
-            assert_eq!(bytes[0], if has_mark(&body) { 2 } else { 1 }, "what is not new, older hubs read, too");
+            // The second is an end, the third leaves a client out.
+            assert_eq!(bytes[0], [1, 2, 3].get(place).copied().unwrap_or(1), "what is not new, older hubs read, too");
             assert_eq!(read(&bytes), Ok((id, body.clone())));
             set_attempt(&mut bytes, 9);
             assert_eq!(read(&bytes), Ok((EntryId { attempt: 9, ..id }, body)));
+        }
+    }
+
+    /// Hubs that know no names read a version, a kind, the entry's name and the time, and nothing behind that.
+    #[test]
+    fn the_name_of_a_hub_stands_behind_what_older_hubs_read_and_a_wrong_one_is_none() {
+        let id = EntryId { hub: 7, counter: 1, attempt: 1 };
+        let beat = |name| Body::Heartbeat(Some(Sign { good_ms: 3000, name }));
+        let (older, newer) = (write(id, &beat(None)), write(id, &beat(Some("web-1:9099"))));
+        assert!(newer.starts_with(&older) && newer.len() == older.len() + 11);
+        assert_eq!(read(&[&newer[..], &[9, 9]].concat()), Ok((id, beat(Some("web-1:9099")))), "later ones say more");
+        let long = "a".repeat(hub_name::MAX + 1);
+        for wrong in ["", "a b", "a\n", "\u{e4}", "\"", "\u{202e}a", &long] {
+            assert_eq!(read(&write(id, &beat(Some(wrong)))), Ok((id, beat(None))), "{wrong:?}");
+        }
+        for rest in [&[9, b'a'][..], &[1, 0xff], &[255]] {
+            assert_eq!(read(&[&older[..], rest].concat()), Ok((id, beat(None))), "{rest:?}");
         }
     }
 
@@ -246,8 +297,8 @@ mod tests {
             }
         }
         let mut bytes = write(id, &Body::Heartbeat(None));
-        bytes[0] = 3;
-        assert_eq!(read(&bytes), Err(Unreadable::Newer(3)));
+        bytes[0] = 4;
+        assert_eq!(read(&bytes), Err(Unreadable::Newer(4)));
         bytes[0] = 0;
         assert_eq!(read(&bytes), Err(Unreadable::Malformed));
         let ends = write(id, &Body::Entry(Entry::Ends { floor: 0, channels: vec![] }));

@@ -10,6 +10,7 @@ pub(crate) mod entry;
 #[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod envelope;
 pub(crate) mod file;
+pub(crate) mod hub_name;
 #[cfg(test)]
 pub(crate) mod log_model;
 // The hub's side comes next.

@@ -25,6 +25,17 @@ pub enum EventKind {
     Unsubscribe = 8,
     /// A client calls, and waits for the host's answer.
     Call = 9,
+    /// A client publishes, and the host says whether it may.
+    Publish = 10,
+}
+
+/// What the client of [`EventKind::Publish`] gives beside its channel and its payload. Both are checked as those of hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Publishing {
+    /// The event type.
+    pub event: Option<Box<str>>,
+    /// The idempotency key.
+    pub key: Option<Box<str>>,
 }
 
 /// Something that happened.
@@ -34,19 +45,21 @@ pub struct Event {
     pub kind: EventKind,
     /// The connection that the event is about, or 0.
     pub connection: u64,
-    /// The number of the request, for [`EventKind::Request`] and [`EventKind::Call`]; else 0.
+    /// The number of the request, for [`EventKind::Request`], [`EventKind::Call`] and [`EventKind::Publish`]; else 0.
     pub request: u64,
     /// The user of the connection, if it has one.
     pub user: Option<Arc<str>>,
-    /// The channel of [`EventKind::Subscribe`] and [`EventKind::Unsubscribe`]. For [`EventKind::Open`], the first channel
-    /// that the client asked for.
+    /// The channel of [`EventKind::Subscribe`], [`EventKind::Unsubscribe`] and [`EventKind::Publish`]. For
+    /// [`EventKind::Open`], the first channel that the client asked for.
     pub channel: Option<Arc<str>>,
-    /// The client's message or call.
+    /// The client's message or call, or the payload that it publishes.
     pub data: Bytes,
     /// Whether the message came as binary.
     pub binary: bool,
     /// The close code.
     pub code: u16,
+    /// The rest of what is published, for [`EventKind::Publish`].
+    pub publishing: Option<Box<Publishing>>,
     /// The attached host that the event is for, if the hub is a process of its own. 0: any host.
     pub host: u64,
 }
@@ -63,6 +76,7 @@ impl Event {
             data: Bytes::new(),
             binary: false,
             code: 0,
+            publishing: None,
             host: 0,
         }
     }
@@ -82,13 +96,14 @@ pub struct EventKinds(u16);
 
 impl EventKinds {
     /// The kinds that can be left out, by their names in the option `events`.
-    const NAMED: [(&'static str, EventKind); 6] = [
+    const NAMED: [(&'static str, EventKind); 7] = [
         ("open", EventKind::Open),
         ("message", EventKind::Message),
         ("close", EventKind::Close),
         ("subscribe", EventKind::Subscribe),
         ("unsubscribe", EventKind::Unsubscribe),
         ("call", EventKind::Call),
+        ("publish", EventKind::Publish),
     ];
 
     /// Reads a list of names separated by commas, or `none`.

@@ -6,11 +6,12 @@ mod queue;
 
 pub(crate) use behind::Behind;
 pub(crate) use event::EVERY_HOST;
-pub use event::{Event, EventKind, EventKinds};
+pub use event::{Event, EventKind, EventKinds, Publishing};
 pub use queue::Events;
 pub(crate) use queue::Unannounced;
 
-/// The answer to a client that calls while no host is there, or none that takes calls: the status, and a sentence.
+/// The answer to a client that calls, or publishes what the host checks, while no host is there, or none that takes such
+/// events: the status, and a sentence.
 pub(crate) const NOBODY_ANSWERS: (u16, &str) = (503, "no host is there to answer; try again later");
 
 /// The host's function for events. It runs on the callback thread.

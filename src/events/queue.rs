@@ -7,7 +7,6 @@ use crate::error::{Error, Kind};
 use crate::sys::eventfd::EventFd;
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
-use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -58,6 +57,8 @@ pub struct Events {
     /// Wakes the callback thread, which also waits for other things.
     notify: Option<Sender<()>>,
 }
+
+partial_debug!(Events { waiting });
 
 impl Events {
     /// A queue of about `bound` events of these kinds. It calls `resume` when the shards may read again. With `notify`,
@@ -299,12 +300,6 @@ impl Events {
 impl AsRawFd for Events {
     fn as_raw_fd(&self) -> RawFd {
         self.ready.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("waiting", &self.waiting).finish_non_exhaustive()
     }
 }
 

@@ -32,16 +32,13 @@ pub unsafe extern "C" fn push_config_set(
     err: *mut c_char,
     err_len: usize,
 ) -> push_status {
-    // SAFETY: the caller vouches for `config`, the strings, and `err` with `err_len`, as the header
-    // asks.
-    unsafe {
-        guard::status_with_text(err, err_len, || {
-            let builder = guard::config_mut(config)?;
-            let name = guard::required_text("name", name)?;
-            let value = guard::required_text("value", value)?;
-            builder.set(name, value).map_err(Fault::from)
-        })
-    }
+    let set = |builder: &mut Builder| {
+        // SAFETY: the caller vouches for the strings.
+        let (name, value) = unsafe { (guard::required_text("name", name)?, guard::required_text("value", value)?) };
+        builder.set(name, value).map_err(Fault::from)
+    };
+    // SAFETY: the caller vouches for `config`, and for `err` with `err_len`.
+    unsafe { change(config, err, err_len, set) }
 }
 
 /// Sets the options in a TOML file: `name = value` lines, and `[channel."news.*"]` tables for the
@@ -59,15 +56,27 @@ pub unsafe extern "C" fn push_config_load(
     err: *mut c_char,
     err_len: usize,
 ) -> push_status {
-    // SAFETY: the caller vouches for `config`, the string, and `err` with `err_len`, as the header
-    // asks.
-    unsafe {
-        guard::status_with_text(err, err_len, || {
-            let builder = guard::config_mut(config)?;
-            let path = guard::required_text("toml_path", toml_path)?;
-            builder.load(std::path::Path::new(path)).map_err(Fault::from)
-        })
-    }
+    let load = |builder: &mut Builder| {
+        // SAFETY: the caller vouches for the string.
+        let path = unsafe { guard::required_text("toml_path", toml_path)? };
+        builder.load(std::path::Path::new(path)).map_err(Fault::from)
+    };
+    // SAFETY: the caller vouches for `config`, and for `err` with `err_len`.
+    unsafe { change(config, err, err_len, load) }
+}
+
+/// Changes a config, and writes into `err` why that has failed.
+///
+/// # Safety
+/// As for [`guard::config_mut`] and [`guard::status_with_text`].
+unsafe fn change(
+    config: *mut push_config,
+    err: *mut c_char,
+    err_len: usize,
+    change: impl FnOnce(&mut Builder) -> Result<(), Fault>,
+) -> push_status {
+    // SAFETY: passed on from the caller.
+    unsafe { guard::status_with_text(err, err_len, || change(guard::config_mut(config)?)) }
 }
 
 /// Sends the library's log lines to `callback`.  NULL removes it.  Without a callback the library logs

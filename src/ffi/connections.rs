@@ -1,7 +1,7 @@
 //! Connections that the host hands over, sends to and closes.
 
 use super::fault::Fault;
-use super::granted::read_grant;
+use super::granted::{read_grant, with_grant};
 use super::guard;
 use super::types::*;
 use crate::error::Error;
@@ -50,15 +50,21 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 ///
 /// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
 /// still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
-/// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
-/// PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
+/// connected, encrypted by the host), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was
+/// read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY, PUSH_ERR_UNSUPPORTED.  push_refusal writes what the client
+/// is told then.
 ///
 /// The library sets TCP_NODELAY on a TCP socket, and turns SO_LINGER off.  If `poll_timeout` is longer than `heartbeat` plus
 /// `ping_timeout`, it also sets SO_KEEPALIVE and its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
 /// TCP_KEEPCNT) on the connection of a poll that waits.  It does so whatever the host has set.
 ///
-/// A host whose own TLS protects the client's connection must relay it: it makes a Unix socket
-/// pair, hands over one end, and copies bytes between the other end and the client.  If such a host
+/// The host's own TLS may protect the client's connection if it is in the kernel (TCP_ULP "tls") with
+/// the keys of both directions, of TLS 1.2 or 1.3.  `head` then has all that the host's TLS library
+/// has decrypted, and the host sends no close_notify.  PUSH_ERR_DESCRIPTOR: the kernel has the keys
+/// of one direction only, or none.  PUSH_ERR_UNSUPPORTED: the library or the hub can't do it.
+///
+/// A host whose TLS is in its own process must relay the connection: it makes a Unix socket pair,
+/// hands over one end, and copies bytes between the other end and the client.  If such a host
 /// ends before the client does, it calls shutdown(SHUT_WR) on its end, and copies to the client
 /// what still comes until the end of the stream.  So the client is told when to come back, as in a
 /// drain.
@@ -71,8 +77,8 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this process.
 /// PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
 /// PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
-/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, and the hub is too old for that.  If the hub was
-/// away and turns out to be too old, the client gets 503.
+/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, or the client's TLS is in the kernel, and the hub
+/// is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
 ///
 /// # Safety
 /// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
@@ -142,11 +148,11 @@ unsafe fn adopt(
             // SAFETY: the caller vouches for the grant and all it points to.
             Some(unsafe { read_grant(server, grant)? })
         };
-        let delays = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
+        let checked = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
         // SAFETY: it is open and a socket.  The caller gives it up, unless this fails; then it is
         // given back.
         let fd = unsafe { socket::take(fd) };
-        match guard::caught(server, || take(server, fd, Handover { head, grant, delays, followed })) {
+        match guard::caught(server, || take(server, fd, Handover { head, grant, checked, followed })) {
             Ok(Err((error, fd))) => {
                 let _ = fd.into_raw_fd();
                 Err(Fault::from(error))
@@ -181,21 +187,29 @@ pub unsafe extern "C" fn push_send(
     len: usize,
     flags: u32,
 ) -> push_status {
-    guard::with_server(server, |server| {
-        let binary = send_flags(flags)?;
-        // SAFETY: the caller vouches for `len` bytes.
-        let data = unsafe { guard::bytes("data", data, len)? };
-        server.send(connection, data, binary)?;
-        Ok(())
-    })
+    // SAFETY: the caller vouches for `len` bytes.
+    unsafe { with_payload(server, data, len, flags, |server, data, binary| server.send(connection, data, binary)) }
 }
 
-/// Whether the payload of push_send or push_answer is binary.
-pub(super) fn send_flags(flags: u32) -> Result<bool, Fault> {
-    if flags & !PUSH_SEND_BINARY != 0 {
-        return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags"));
-    }
-    Ok(flags & PUSH_SEND_BINARY != 0)
+/// Runs push_send or push_answer, with the payload and whether it is binary.
+///
+/// # Safety
+/// `data` has `len` bytes.
+pub(super) unsafe fn with_payload(
+    server: *mut push_server,
+    data: *const c_void,
+    len: usize,
+    flags: u32,
+    call: impl FnOnce(&Server, &[u8], bool) -> Result<(), Error>,
+) -> push_status {
+    guard::with_server(server, |server| {
+        if flags & !PUSH_SEND_BINARY != 0 {
+            return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags"));
+        }
+        // SAFETY: passed on from the caller.
+        let data = unsafe { guard::bytes("data", data, len)? };
+        Ok(call(server, data, flags & PUSH_SEND_BINARY != 0)?)
+    })
 }
 
 /// Closes one connection.  `code` is 1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999;
@@ -215,11 +229,23 @@ pub unsafe extern "C" fn push_close(
     code: u16,
     reason: *const c_char,
 ) -> push_status {
+    // SAFETY: the caller vouches for the string.
+    unsafe { with_reason(server, reason, |server, reason| server.close(connection, code, reason)) }
+}
+
+/// Runs a call with the reason that a client is told.
+///
+/// # Safety
+/// `reason` is NULL or ends in NUL.
+pub(super) unsafe fn with_reason(
+    server: *mut push_server,
+    reason: *const c_char,
+    call: impl Fn(&Server, &str) -> Result<(), Error>,
+) -> push_status {
     guard::with_server_dyn(server, &mut |server| {
-        // SAFETY: the caller vouches for the string.
+        // SAFETY: passed on from the caller.
         let reason = unsafe { guard::text_or_empty("reason", reason)? };
-        server.close(connection, code, reason)?;
-        Ok(())
+        Ok(call(server, reason)?)
     })
 }
 
@@ -293,9 +319,10 @@ pub unsafe extern "C" fn push_revoke_channel(
 /// Gives one connection another grant in place of its own, for example because a session was
 /// prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
 /// grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
-/// With the option `user_channel` it is closed with 1001 if it has another user now.  `grant` is copied.
+/// If it has another user now, the calls and messages of the user before that wait for the host get an
+/// error, and with the option `user_channel` the connection is closed with 1001.  `grant` is copied.
 ///
-/// PUSH_ERR_NOT_FOUND: the connection is gone.
+/// PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: a field of `grant` is not allowed.
 ///
 /// # Safety
 /// `grant` can be read, with all it points to.
@@ -305,12 +332,8 @@ pub unsafe extern "C" fn push_renew(
     connection: push_connection,
     grant: *const push_grant,
 ) -> push_status {
-    guard::with_server_dyn(server, &mut |server| {
-        // SAFETY: the caller vouches for the grant and all it points to.
-        let grant = unsafe { read_grant(server, grant)? };
-        server.renew(connection, grant)?;
-        Ok(())
-    })
+    // SAFETY: the caller vouches for the grant and all it points to.
+    unsafe { with_grant(server, grant, |server, grant| server.renew(connection, grant)) }
 }
 
 #[cfg(test)]

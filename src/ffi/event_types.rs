@@ -23,8 +23,9 @@ pub const PUSH_EVENT_DRAIN: u32 = 5;
 /// push_event.kind: no client is left.
 pub const PUSH_EVENT_DRAINED: u32 = 6;
 /// push_event.kind: a connection was subscribed to `channel`, with its request or later.  It comes
-/// behind the connection's PUSH_EVENT_OPEN.  Polls cause no such event.  This kind is off by default
-/// (option `events`).
+/// behind the connection's PUSH_EVENT_OPEN.  A pattern (`news.*`) is told in place of a channel: no
+/// channel's name ends in "*".  Polls cause no such event.  This kind is off by default (option
+/// `events`).
 pub const PUSH_EVENT_SUBSCRIBE: u32 = 7;
 /// push_event.kind: a connection's subscription to `channel` ended.  Each PUSH_EVENT_SUBSCRIBE is
 /// followed by one of these.  Those of the channels that a connection has at its end come before its
@@ -38,6 +39,14 @@ pub const PUSH_EVENT_UNSUBSCRIBE: u32 = 8;
 /// is binary, PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`);
 /// then calls are refused.
 pub const PUSH_EVENT_CALL: u32 = 9;
+/// push_event.kind: a client of push.v1.json publishes to a channel whose option `client_publish` is
+/// `host`, and may do so by its grant.  The host checks the message, and lets it be published with
+/// push_allow_publish, as it is or replaced, or refuses it with push_deny.  `request` is the number
+/// for that, `channel` the channel, `data` and `len` the payload; if that is binary,
+/// PUSH_EVENT_BINARY stands in `flags`.  `event` and `key` are those of the message.  A client that
+/// got no answer may publish the same again, with the same `key`; then this event comes again, too.
+/// This kind is off by default (option `events`), and `client_publish=host` needs it.
+pub const PUSH_EVENT_PUBLISH: u32 = 10;
 
 /// push_event.flags: the client's message is binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
@@ -48,23 +57,23 @@ pub const PUSH_EVENT_BINARY: u32 = 1;
 pub struct push_event {
     /// sizeof(push_event) in the host's header.
     pub size: usize,
-    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE, _UNSUBSCRIBE or
-    /// _CALL.  Ignore an event of an unknown kind.
+    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE,
+    /// _UNSUBSCRIBE, _CALL or _PUBLISH.  Ignore an event of an unknown kind.
     pub kind: u32,
     /// PUSH_EVENT_ flags.
     pub flags: u32,
     /// The connection that the event is about. 0 for PUSH_EVENT_DRAIN and _DRAINED.
     pub connection: push_connection,
     /// For PUSH_EVENT_REQUEST: the number for push_allow or push_deny.  For _CALL: the number for
-    /// push_answer or push_deny.
+    /// push_answer or push_deny.  For _PUBLISH: the number for push_allow_publish or push_deny.
     pub request: push_request,
     /// The user in the connection's grant, or NULL.
     pub user: *const c_char,
     /// For PUSH_EVENT_OPEN: the first channel that the client was subscribed to, or NULL.  For
-    /// _REQUEST: the first channel that the request names, or NULL.  For _SUBSCRIBE and
-    /// _UNSUBSCRIBE: the channel.
+    /// _REQUEST: the first channel that the request names, or NULL.  Patterns come behind channels.
+    /// For _SUBSCRIBE, _UNSUBSCRIBE and _PUBLISH: the channel, or a pattern but for _PUBLISH.
     pub channel: *const c_char,
-    /// The payload of PUSH_EVENT_MESSAGE or _CALL, or the request head of _REQUEST.
+    /// The payload of PUSH_EVENT_MESSAGE, _CALL or _PUBLISH, or the request head of _REQUEST.
     pub data: *const c_void,
     /// The payload's length in bytes.
     pub len: usize,
@@ -74,4 +83,8 @@ pub struct push_event {
     pub reserved: u32,
     /// Belongs to the library: the memory behind the pointers above.
     pub owner: *mut c_void,
+    /// The event type of a PUSH_EVENT_PUBLISH, or NULL.
+    pub event: *const c_char,
+    /// The idempotency key of a PUSH_EVENT_PUBLISH, or NULL.
+    pub key: *const c_char,
 }

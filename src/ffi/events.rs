@@ -59,14 +59,17 @@ pub unsafe extern "C" fn push_next_event(
         // SAFETY: the caller vouches for `out_size` initialized bytes at `out`.
         unsafe {
             push_event_clear(out);
-            let view = event.into_view();
+            let mut view = event.into_view();
+            // push_event_clear empties the fields that the host has room for, and no others.
+            view.size = out_size.min(view.size);
             guard::write_sized(out, out_size, &view)
         }
     })
 }
 
 /// Frees the data that an event points to, and empties the event.  NULL or an empty event does
-/// nothing.  It may be called after push_stop.
+/// nothing.  It may be called after push_stop.  An event of push_config_on_event needs no clearing,
+/// and a copy of it is as short-lived as the event.
 ///
 /// # Safety
 /// `event` was initialized, or filled by push_next_event.
@@ -81,6 +84,13 @@ pub unsafe extern "C" fn push_event_clear(event: *mut push_event) {
         let owner = std::mem::replace(&mut (*event).owner, std::ptr::null_mut());
         if !owner.is_null() {
             drop(Box::from_raw(owner.cast::<Owned>()));
+            // A host whose header is older has no room for these.  push_next_event has written how much room
+            // there is.  Other events tell nothing about it: one that was never filled may have the size 0,
+            // and a copy of a callback's event has the library's size.
+            if (*event).size >= size_of::<push_event>() {
+                (*event).event = std::ptr::null();
+                (*event).key = std::ptr::null();
+            }
         }
         (*event).user = std::ptr::null();
         (*event).channel = std::ptr::null();
@@ -95,14 +105,19 @@ pub(crate) struct Owned {
     event: Event,
     user: Option<CString>,
     channel: Option<CString>,
+    event_type: Option<CString>,
+    key: Option<CString>,
 }
 
 impl Owned {
     pub(crate) fn new(event: Event) -> Box<Self> {
-        // Names and users have no control characters, so there is no NUL inside.
-        let user = event.user.as_deref().and_then(|user| CString::new(user).ok());
-        let channel = event.channel.as_deref().and_then(|channel| CString::new(channel).ok());
-        Box::new(Owned { event, user, channel })
+        // Names, users, event types and keys have no control characters, so there is no NUL inside.
+        let text = |text: Option<&str>| text.and_then(|text| CString::new(text).ok());
+        let (user, channel) = (text(event.user.as_deref()), text(event.channel.as_deref()));
+        let publishing = event.publishing.as_deref();
+        let event_type = text(publishing.and_then(|rest| rest.event.as_deref()));
+        let key = text(publishing.and_then(|rest| rest.key.as_deref()));
+        Box::new(Owned { event, user, channel, event_type, key })
     }
 
     /// The C form, which borrows from `self` and owns nothing.
@@ -114,8 +129,9 @@ impl Owned {
         view.flags = if self.event.binary { PUSH_EVENT_BINARY } else { 0 };
         view.connection = self.event.connection;
         view.request = self.event.request;
-        view.user = self.user.as_ref().map_or(std::ptr::null(), |user| user.as_ptr());
-        view.channel = self.channel.as_ref().map_or(std::ptr::null(), |channel| channel.as_ptr());
+        let pointer = |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
+        (view.user, view.channel) = (pointer(&self.user), pointer(&self.channel));
+        (view.event, view.key) = (pointer(&self.event_type), pointer(&self.key));
         view.data = self.event.data.as_ptr().cast();
         view.len = self.event.data.len();
         view.code = self.event.code.into();

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::guard;
 use super::types::*;
+use crate::error::Error;
 use crate::grant::{Grant, Terms, MAX_CHANNELS};
 use crate::log::Level;
 use crate::server::Server;
@@ -16,6 +17,22 @@ pub(super) unsafe fn read_grant(server: &Server, grant: *const push_grant) -> Re
     // SAFETY: passed on from the caller.
     unsafe { guard::sized_input("grant", grant).and_then(|grant| read_granted(&grant)) }.inspect_err(|fault| {
         server.log().limited(Level::Warn, "grant", format_args!("a push_grant is refused: {}", fault.text));
+    })
+}
+
+/// Runs a call with a grant of the host.
+///
+/// # Safety
+/// As for [`read_grant`].
+pub(super) unsafe fn with_grant(
+    server: *mut push_server,
+    grant: *const push_grant,
+    call: impl Fn(&Server, Grant) -> Result<(), Error>,
+) -> push_status {
+    guard::with_server_dyn(server, &mut |server| {
+        // SAFETY: passed on from the caller.
+        let grant = unsafe { read_grant(server, grant)? };
+        Ok(call(server, grant)?)
     })
 }
 

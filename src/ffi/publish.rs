@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::guard;
 use super::types::*;
 use crate::error::Error;
-use crate::hub::{Mark, Placed, Publication, Traceparent};
+use crate::hub::{ClientId, Mark, Placed, Publication, Replacement, Traceparent};
 use crate::server::Server;
 use std::ffi::{c_char, c_void};
 
@@ -46,7 +46,10 @@ pub unsafe extern "C" fn push_publish(
 /// nothing was done.  PUSH_ERR_TIMEOUT: the message may have been published, or may be published
 /// later; with a `key` it is safe to call again.  Without `out` the call does not wait, like
 /// push_publish.  The same goes for batches and broadcasts.  Other errors as for push_publish;
-/// PUSH_ERR_INVALID also for a field of the message that is not allowed.
+/// PUSH_ERR_INVALID also for a field of the message that is not allowed.  PUSH_ERR_UNSUPPORTED:
+/// attached, `message->except` is set, and the hub is of a version that does not know it: nothing was
+/// done.  Such a hub gets none of these messages, also if it comes while they wait for one.  The same
+/// goes for batches and broadcasts.
 ///
 /// # Safety
 /// `message` and what it points to can be read; `out` is NULL or can be written.
@@ -296,8 +299,20 @@ unsafe fn publication<'a>(message: &push_message, with_channel: bool) -> Result<
         publication.key = guard::optional_text("key", message.key)?;
         publication.binary = message.flags & PUSH_MESSAGE_BINARY != 0;
         publication.trace = guard::optional_bytes(message.trace).and_then(Traceparent::parse);
+        let except = guard::optional_text("except", message.except)?;
+        publication.except = except.map(|id| ClientId::named("except", id)).transpose()?;
         Ok(publication)
     }
+}
+
+/// Reads the payload of a `push_message` that replaces a client's.
+///
+/// # Safety
+/// As for [`publication`].
+pub(super) unsafe fn replacement<'a>(message: &push_message) -> Result<Replacement<'a>, Fault> {
+    // SAFETY: passed on from the caller.
+    let Publication { data, event, binary, .. } = unsafe { publication(message, false)? };
+    Ok(Replacement { data, event, binary })
 }
 
 /// Writes a position.

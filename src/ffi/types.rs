@@ -91,7 +91,7 @@ pub struct push_server {
 
 /// A client's connection, in events and calls.  Never 0, and not reused while the server runs.
 pub type push_connection = u64;
-/// A request that the host must decide on, from PUSH_EVENT_REQUEST.  Never 0.
+/// A request that the host must decide on, from PUSH_EVENT_REQUEST, _CALL or _PUBLISH.  Never 0.
 pub type push_request = u64;
 
 /// Gets one log line, without a newline.  `level` is one of PUSH_LOG_.  It runs on the thread
@@ -131,6 +131,11 @@ pub struct push_message {
     /// of the message is a child of it if it is sampled.  One that is not valid is ignored, as that
     /// specification demands.
     pub trace: *const c_char,
+    /// The client that does not get the message, or NULL: the id that it has chosen (`client=` in its
+    /// URL), a UUID of 36 characters.  It gets the position in place of the message.  All clients with
+    /// this id are left out, over each transport, and also when they come back.  The id is no
+    /// secret, and proves nothing.
+    pub except: *const c_char,
 }
 
 /// A place in the hub's sequence of messages.
@@ -337,7 +342,8 @@ pub struct push_stats {
     /// Requests of attached hosts that the hub could not do, although the host's call may have
     /// returned PUSH_OK.  The hub's log says why.
     pub undone: u64,
-    /// Gauge: bytes of clients' unfinished messages and requests, including the bookkeeping.
+    /// Gauge: bytes of clients' unfinished messages and requests, and of their messages that wait for
+    /// the host's check, including the bookkeeping.
     pub inbox_bytes: u64,
     /// Gauge: channels whose stream has ended (push_end), and of which the end is kept.
     pub ended_channels: u64,
@@ -347,4 +353,13 @@ pub struct push_stats {
     pub calls_given_up: u64,
     /// Gauge: calls that wait for the host's answer.
     pub calls_waiting: u64,
+    /// Messages of clients that went to the host to be checked (PUSH_EVENT_PUBLISH).
+    pub publish_checks: u64,
+    /// Messages of clients that the host did not check within the option `call_timeout`.  They were
+    /// not published.
+    pub publish_checks_given_up: u64,
+    /// Gauge: messages of clients that wait for the host's check.
+    pub publish_checks_waiting: u64,
+    /// Gauge: the different patterns that connections have.
+    pub patterns: u64,
 }

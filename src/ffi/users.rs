@@ -22,7 +22,7 @@ use std::ptr;
 ///
 /// Each page counts the whole channel, so take large pages of a large channel: 16,000 users take
 /// some 2 ms, part of it on the library's threads.  The call waits until each of these threads has
-/// finished its present work.  A callback may call this.
+/// looked through its part, some at a time between its other work.  A callback may call this.
 ///
 /// PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 ///

@@ -8,7 +8,6 @@ use super::ws_frames::Header;
 use crate::hub::Form;
 use miniz_oxide::deflate::core::{compress, create_comp_flags_from_zip_params, CompressorOxide};
 use miniz_oxide::deflate::core::{TDEFLFlush, TDEFLStatus};
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Payloads shorter than this many bytes are not compressed: they shrink by a few bytes, if at all.
@@ -27,6 +26,8 @@ const KEPT: usize = 128 * 1024;
 pub struct Deflater {
     idle: Mutex<Vec<Compressor>>,
 }
+
+partial_debug!(Deflater);
 
 struct Compressor {
     state: Box<CompressorOxide>,
@@ -70,12 +71,6 @@ impl Deflater {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Compressor>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Deflater {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deflater").finish_non_exhaustive()
     }
 }
 

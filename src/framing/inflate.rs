@@ -4,7 +4,6 @@
 use super::close::Close;
 use miniz_oxide::inflate::core::{decompress, inflate_flags, DecompressorOxide};
 use miniz_oxide::inflate::TINFLStatus;
-use std::fmt;
 
 /// The end of a flush, which senders leave out.
 const FLUSHED: &[u8] = &[0, 0, 0xff, 0xff];
@@ -22,6 +21,8 @@ pub struct Inflater {
     /// The message, and after it the remains of earlier ones.
     out: Vec<u8>,
 }
+
+partial_debug!(Inflater);
 
 impl Inflater {
     /// The most bytes that a compressed message may have if it inflates to `max_message` bytes. Bytes that can't be
@@ -87,12 +88,6 @@ impl Inflater {
             }
         }
         Err(Close::CORRUPT)
-    }
-}
-
-impl fmt::Debug for Inflater {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inflater").finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod chunk;
 pub mod close;
+pub(crate) mod date;
 pub mod deflate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod event_source;

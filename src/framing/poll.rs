@@ -1,5 +1,6 @@
 //! Long-poll answers: a complete HTTP response for each poll.
 
+use super::date;
 use std::io::Write;
 
 /// What an answer says beside the messages.
@@ -47,12 +48,13 @@ pub fn answer<'a>(
     body.push(b'}');
     // The header is there in both cases, for clients of HTTP/1.0.
     let connection = if keep_alive { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" };
-    let mut out = Vec::with_capacity(body.len() + extra.len() + 224);
+    let mut out = Vec::with_capacity(body.len() + extra.len() + 264);
     // Writing into a Vec does not fail.
     let _ = write!(
         out,
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nPush-Position: {position}\r\n\
-         {extra}{advice}{connection}Content-Length: {}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n\
+         Push-Position: {position}\r\n{extra}{advice}{connection}Content-Length: {}\r\n\r\n",
+        date::now(),
         body.len()
     );
     out.extend_from_slice(&body);

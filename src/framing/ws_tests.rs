@@ -7,17 +7,30 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     masked::frame(first, payload, [1, 2, 3, 4])
 }
 
+/// What a reader has seen, its result, and whether no message is incomplete.
+type Read = (Vec<String>, Result<(), Close>, bool);
+
 /// What the reader reports if the bytes come in pieces of `step`.
-fn received(bytes: &[u8], step: usize) -> (Vec<String>, Result<(), Close>, bool) {
+fn received(bytes: &[u8], step: usize) -> Read {
     received_by(bytes, step, None)
 }
 
 /// The same from a client that agreed to compression.
-fn received_deflated(bytes: &[u8], step: usize) -> (Vec<String>, Result<(), Close>, bool) {
+fn received_deflated(bytes: &[u8], step: usize) -> Read {
     received_by(bytes, step, Some(Inflater::default()))
 }
 
-fn received_by(bytes: &[u8], step: usize, mut inflater: Option<Inflater>) -> (Vec<String>, Result<(), Close>, bool) {
+/// Checks that these bytes close the connection so, also if they come piece by piece.
+fn each_closes(cases: Vec<(&str, Vec<u8>, Close)>, received: fn(&[u8], usize) -> Read) {
+    for (what, bytes, close) in cases {
+        for step in [1, 3, bytes.len()] {
+            let (seen, result, _) = received(&bytes, step);
+            assert_eq!((seen, result), (vec![], Err(close.clone())), "{what}, step {step}");
+        }
+    }
+}
+
+fn received_by(bytes: &[u8], step: usize, mut inflater: Option<Inflater>) -> Read {
     let mut partial = None;
     let mut seen = Vec::new();
     let mut result = Ok(());
@@ -98,12 +111,7 @@ fn a_breach_of_the_protocol_closes_the_connection_with_the_right_code() {
         ("too large", frame(0x82, &vec![0; 100_001]), Close::TOO_LARGE),
         ("2^63 bytes", huge, Close::TOO_LARGE),
     ];
-    for (what, bytes, close) in cases {
-        for step in [1, 3, bytes.len()] {
-            let (seen, result, _) = received(&bytes, step);
-            assert_eq!((seen, result), (vec![], Err(close.clone())), "{what}, step {step}");
-        }
-    }
+    each_closes(cases, received);
 }
 
 #[test]
@@ -169,12 +177,7 @@ fn a_breach_of_compression_closes_the_connection_with_the_right_code() {
         ("in fragments", [frame(0x42, &vec![0; most]), frame(0x80, b"x")].concat(), Close::TOO_LARGE),
         ("too large as it is", frame(0x82, &vec![0; 100_001]), Close::TOO_LARGE),
     ];
-    for (what, bytes, close) in cases {
-        for step in [1, 3, bytes.len()] {
-            let (seen, result, _) = received_deflated(&bytes, step);
-            assert_eq!((seen, result), (vec![], Err(close.clone())), "{what}, step {step}");
-        }
-    }
+    each_closes(cases, received_deflated);
 }
 
 #[test]

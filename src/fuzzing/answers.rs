@@ -1,7 +1,7 @@
 //! Questions to all hubs: their words, and the answers that are added up.
 
 use super::Source;
-use crate::cluster::{channels, merge_channels, merge_stats, merge_users, stats, users, Channel, Outcome, Said};
+use crate::cluster::{channels, merge_stats, stats, users, Channel, MergingChannels, MergingUsers, Outcome, Said};
 use crate::hub::ChannelInfo;
 use crate::metrics::losses::Loss;
 use crate::metrics::Stats;
@@ -96,7 +96,7 @@ fn of_users(source: &mut Source<'_>) {
         let present = present.map(|(names, nameless)| (names.into_iter().map(Arc::from).collect(), nameless));
         hubs.push(hub(users(key, present, after, limit), source));
     }
-    let (merged, outcome) = merge_users(outcome(&hubs), limit);
+    let (merged, outcome) = MergingUsers::new(outcome(&hubs), limit).all();
     check(&hubs, &outcome);
     if let Some(merged) = &merged {
         assert!(merged.page.len() <= limit && merged.page.is_sorted_by(|a, b| a.name < b.name));
@@ -142,7 +142,7 @@ fn of_channels(source: &mut Source<'_>) {
         let loss = |_: &str| Loss { slow_closed: 1, dropped: 0, replaced: 2 };
         hubs.push(hub(channels(&rows, more, |seq| format!("e-{seq}"), loss), source));
     }
-    let (merged, outcome) = merge_channels(outcome(&hubs), 0, limit);
+    let (merged, outcome) = MergingChannels::new(outcome(&hubs), 0, limit).all();
     check(&hubs, &outcome);
     let is_plain =
         |channel: &Channel| channel.position.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

@@ -117,6 +117,15 @@ mod tests {
     }
 
     #[test]
+    fn the_model_of_the_hub_finds_planted_mistakes_with_patterns() {
+        use crate::hub::planted::{with, Mistake};
+        for mistake in [Mistake::ReachStays, Mistake::GoneIsNotTold, Mistake::GapNamesChannel] {
+            let found = std::panic::catch_unwind(|| with(mistake, || run_random_inputs("hub", 6_000)));
+            assert!(found.is_err(), "{mistake:?} is not found");
+        }
+    }
+
+    #[test]
     fn answers_of_hubs_are_added_up_or_refused_as_a_whole() {
         run_random_inputs("answers", 6_000);
     }

@@ -6,10 +6,11 @@ use crate::auth::Verifier;
 use crate::config::{options, Builder, Config};
 use crate::control::publishing;
 use crate::dialect::push::requests::{payload, ClientRequest};
+use crate::framing::Transport;
 use crate::http::origin;
 use crate::http::query::Query;
 use crate::http::request::{self, Known, NamedBy, Wish};
-use crate::hub::{check_channel, ChannelPattern, Epoch, Position, Start};
+use crate::hub::{check_channel, ChannelPattern, ClientId, Epoch, Position, Start};
 use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
 use std::sync::OnceLock;
 
@@ -37,7 +38,12 @@ pub(super) fn head(data: &[u8]) {
         check_lines(whole);
     }
     let Ok(Wish::Subscribe(subscribe)) = &head.wish else { return };
-    check_channels(&subscribe.channels, config);
+    let patterns = subscribe.channels.iter().position(|name| name.ends_with('*')).unwrap_or(subscribe.channels.len());
+    let (channels, patterns) = subscribe.channels.split_at(patterns);
+    check_channels(channels, config);
+    check_patterns(patterns, config);
+    assert!(patterns.is_empty() || subscribe.transport != Transport::Poll, "a poll can't have patterns");
+    assert!(patterns.is_empty() || matches!(subscribe.start(), Start::New | Start::Since(_)), "{subscribe:?}");
     match (subscribe.start(), &subscribe.since) {
         (Start::Since(position), Some(since)) => assert_eq!(Position::parse(since), Some(position)),
         (Start::Last(count), None) => assert!((1..=10_000).contains(&count)),
@@ -109,15 +115,25 @@ fn check_channels(channels: &[std::borrow::Cow<'_, str>], config: &Config) {
     }
 }
 
+fn check_patterns(patterns: &[std::borrow::Cow<'_, str>], config: &Config) {
+    assert!(patterns.len() <= config.max_patterns);
+    for (number, text) in patterns.iter().enumerate() {
+        let pattern = ChannelPattern::parse(text).expect("a pattern");
+        assert!(pattern.name().is_none() && !pattern.is_of_users(), "{text:?}");
+        assert!(!patterns[..number].contains(text), "{text:?} is there twice");
+    }
+}
+
 /// The query of a subscriber's URL.
 pub(super) fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(query) = Query::read(text, config(), NamedBy::Request) {
         check_channels(&query.channels, config());
+        check_patterns(&query.patterns, config());
     }
 }
 
-/// A position from a client, an epoch from another process.
+/// A position or an id from a client, an epoch from another process.
 pub(super) fn position(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Some(position) = Position::parse(text) {
@@ -127,6 +143,9 @@ pub(super) fn position(data: &[u8]) {
     if let Some(epoch) = Epoch::from_text(text) {
         let written = epoch.position(u64::MAX);
         assert_eq!(Position::parse(&written).map(|position| position.epoch), Some(text));
+    }
+    if let Some(id) = ClientId::parse(text) {
+        assert!(id.to_string().eq_ignore_ascii_case(text));
     }
     if let Ok(pattern) = ChannelPattern::parse(text) {
         assert_eq!(pattern.to_string(), text);
@@ -258,6 +277,7 @@ fn config() -> &'static Config {
         allowed_origins: vec!["https://app.example".into()],
         compression: true,
         max_channels: 8,
+        max_patterns: 3,
         max_head: 2048,
         ..Config::default()
     })

@@ -123,26 +123,27 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// Checks that what is read of the frames of one side can be written, and is read again as the same.
+macro_rules! read_again {
+    ($side:ident, $data:expr) => {
+        each_frame($data, |frame| {
+            let Ok(read) = $side::read(frame) else { return };
+            let mut written = Vec::new();
+            read.write(&mut written);
+            let again = $side::read(&written[4..]).expect("what was read can be written");
+            assert_eq!(format!("{again:?}"), format!("{read:?}"));
+        })
+    };
+}
+
 /// A host's frames, as the hub reads them.
 pub(super) fn from_host(data: &[u8]) {
-    each_frame(data, |frame| {
-        let Ok(read) = FromHost::read(frame) else { return };
-        let mut written = Vec::new();
-        read.write(&mut written);
-        let again = FromHost::read(&written[4..]).expect("what was read can be written");
-        assert_eq!(format!("{again:?}"), format!("{read:?}"));
-    });
+    read_again!(FromHost, data);
 }
 
 /// A hub's frames, as a host reads them.
 pub(super) fn from_hub(data: &[u8]) {
-    each_frame(data, |frame| {
-        let Ok(read) = FromHub::read(frame) else { return };
-        let mut written = Vec::new();
-        read.write(&mut written);
-        let again = FromHub::read(&written[4..]).expect("what was read can be written");
-        assert_eq!(format!("{again:?}"), format!("{read:?}"));
-    });
+    read_again!(FromHub, data);
 }
 
 fn each_frame(data: &[u8], mut check: impl FnMut(&[u8])) {

@@ -48,13 +48,14 @@ impl Channels {
         })
     }
 
+    /// A pattern that a client subscribes to stands among the names (`news.*`). It needs a pattern of the list that covers
+    /// it, and none of the channels that it fits may be revoked.
     pub(super) fn allow(&self, channel: &str) -> bool {
-        let any = |patterns: &[ChannelPattern]| patterns.iter().any(|pattern| pattern.matches(channel));
         match self {
             Channels::All => true,
             Channels::Nothing => false,
-            Channels::Only(patterns) => any(patterns),
-            Channels::Except(both) => both.0.allow(channel) && !any(&both.1),
+            Channels::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(channel)),
+            Channels::Except(both) => both.0.allow(channel) && !both.1.iter().any(|taken| taken.meets(channel)),
         }
     }
 

@@ -186,7 +186,7 @@ fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
         assert_eq!((less.allows(channel), less.allows_publish(channel)), (allowed, allowed), "{channel}");
     }
     assert!(grant.allows("news.sport"), "others may share it");
-    assert!(!Grant::open(true).without(&pattern("*")).allows("a"));
+    assert!(!Grant::open().without(&pattern("*")).allows("a"));
     let names = (0..=MAX_CHANNELS).map(|n| pattern(&format!("c{n}")));
     let none = names.fold(grant, |grant, name| grant.without(&name));
     assert!(!none.allows("me"), "at the bound the grant allows nothing more");
@@ -195,4 +195,41 @@ fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
     let next = new.clone().without_taken_from(&less);
     assert!(next.allows("you") && !next.allows("news.sport") && !next.allows_publish("news.art"));
     assert!(!new.without_taken_from(&none).allows("me"));
+}
+
+#[test]
+fn a_pattern_is_allowed_where_all_that_it_fits_is() {
+    let pattern = |text: &str| ChannelPattern::written(text).unwrap();
+    let granted = |patterns: &[&str]| {
+        let patterns: Vec<String> = patterns.iter().map(|text| text.to_string()).collect();
+        Grant::of(&Terms { user: Some("ada"), patterns: &patterns, ..Terms::default() }).unwrap()
+    };
+    for (patterns, asked, allowed) in [
+        (&["news.*"][..], "news.*", true),
+        (&["news.*"], "news.a*", true),
+        (&["news.*"], "news*", false),
+        (&["news.*"], "*", false),
+        (&["news.a", "news.b"], "news.*", false),
+        (&["news.a", "news.b"], "news.a*", false),
+        (&["news.a*", "news.*"], "news.ab*", true),
+        (&["*"], "*", true),
+        (&[], "*", false),
+    ] {
+        for users_have_channels in [true, false] {
+            assert_eq!(granted(patterns).gives(asked, users_have_channels), allowed, "{patterns:?} {asked}");
+        }
+    }
+    for (taken, lost) in [
+        ("news.sport", ["*", "news.*", "news.s*"]),
+        ("news.s*", ["*", "news.*", "news.sport*"]),
+        ("*", ["*", "news.*", "x*"]),
+    ] {
+        let less = granted(&["*"]).without(&pattern(taken));
+        lost.iter().for_each(|text| assert!(!less.allows(text), "{text} without {taken}"));
+        assert!(!granted(&["news.*"]).without_taken_from(&less).allows("news.*"), "{taken}");
+        assert_eq!(less.allows("news.a*"), taken != "*", "{taken}");
+    }
+    // No pattern fits the channel of a user, so none is lost with it.
+    let less = granted(&["*"]).without(&pattern("user:ada"));
+    assert!(less.gives("*", true) && less.gives("u*", true) && !less.gives("user:ada", true));
 }

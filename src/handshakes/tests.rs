@@ -58,6 +58,14 @@ impl World {
         count
     }
 
+    /// One with a client whose handshake is under way.
+    fn with_client(options: &[(&str, &str)]) -> (Self, TcpStream) {
+        let mut world = World::new(options);
+        let client = world.connect();
+        world.until("it is there", |world| world.thread.clients.len() == 1);
+        (world, client)
+    }
+
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -166,9 +174,7 @@ fn listeners_rest_while_nothing_can_be_accepted_and_lose_nobody() {
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn clients_that_come_and_go_behind_a_slow_one_do_not_add_up() {
-    let mut world = World::new(&[("head_timeout", "60s"), ("max_per_address", "0")]);
-    let _slow = world.connect();
-    world.until("it is there", |world| world.thread.clients.len() == 1);
+    let (mut world, _slow) = World::with_client(&[("head_timeout", "60s"), ("max_per_address", "0")]);
     let slow = world.thread.order[0].1;
     for _ in 0..10_000 {
         let (ours, _) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -185,9 +191,7 @@ fn clients_that_come_and_go_behind_a_slow_one_do_not_add_up() {
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_handshake_that_gives_way_to_others_is_not_counted_as_a_late_one() {
-    let mut world = World::new(&[("head_timeout", "60s")]);
-    let client = world.connect();
-    world.until("it is there", |world| world.thread.clients.len() == 1);
+    let (mut world, client) = World::with_client(&[("head_timeout", "60s")]);
     world.thread.make_room();
     assert!(is_over(&client));
     assert_eq!((refusals(&world, Reason::Busy), refusals(&world, Reason::Timeout)), (1, 0));
@@ -216,9 +220,7 @@ fn a_client_that_has_gone_before_it_is_accepted_is_not_taken_for_an_untrusted_pr
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_panic_is_logged_and_ends_the_handshakes_under_way() {
-    let mut world = World::new(&[("head_timeout", "60s")]);
-    let client = world.connect();
-    world.until("it is there", |world| world.thread.clients.len() == 1);
+    let (mut world, client) = World::with_client(&[("head_timeout", "60s")]);
     world.thread.catching(|_| panic!("planted"));
     assert!(is_over(&client));
     assert_eq!(world.context.metrics.panics.load(Ordering::Relaxed), 1);

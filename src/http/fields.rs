@@ -110,9 +110,8 @@ impl<'b> Fields<'b> {
         if hosts > 1 || (version_1_1 && hosts == 0) {
             return Err(Refusal::malformed("host", "a request has one Host line"));
         }
-        // RFC 9112, section 3.2: a value that is not a host and port is refused. RFC 3986, section 3.2.2, has the
-        // characters.
-        if !fields.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)) {
+        // RFC 9112, section 3.2: a value that is not a host and port is refused.
+        if !is_host(fields.host) {
             return Err(Refusal::malformed("host", "the Host line is not a host"));
         }
         if fields.origin.is_some_and(|origin| !origin.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -135,6 +134,11 @@ impl<'b> Fields<'b> {
     }
 }
 
+/// True if a text has only the characters of a host and port (RFC 3986, section 3.2.2).
+pub(super) fn is_host(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte))
+}
+
 /// The credentials of `Authorization` under the scheme Bearer. The scheme may have any case, and any number of spaces
 /// may follow it (RFC 9110, section 11.4).
 pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -142,11 +146,16 @@ pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| credentials.trim_ascii())
 }
 
-/// The value of a cookie. Other cookies in the same line may not be UTF-8.
-pub(crate) fn cookie<'b>(line: &'b [u8], name: &str) -> Option<&'b str> {
+/// The value of a cookie, the first one if there are several of this name.
+fn cookie<'b>(line: &'b [u8], name: &str) -> Option<&'b str> {
+    cookies(line, name).next()
+}
+
+/// The values of all cookies of a name. Other cookies in the same line may not be UTF-8.
+pub(crate) fn cookies<'b, 'n>(line: &'b [u8], name: &'n str) -> impl Iterator<Item = &'b str> + use<'b, 'n> {
     let named = |part: &'b [u8]| part.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
-    let value = line.split(|byte| *byte == b';').find_map(named)?;
-    Some(std::str::from_utf8(value).unwrap_or("\u{fffd}"))
+    let values = line.split(|byte| *byte == b';').filter_map(named);
+    values.map(|value| std::str::from_utf8(value).unwrap_or("\u{fffd}"))
 }
 
 /// Sets a field that may come only once (RFC 9110, section 5.3). If there were two, each proxy on the way might use

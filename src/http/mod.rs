@@ -10,6 +10,7 @@ pub mod refusal;
 pub mod request;
 pub mod response;
 pub(crate) mod subprotocol;
+mod target;
 pub(crate) mod turned_away;
 mod unreadable;
 pub(crate) mod unserved;

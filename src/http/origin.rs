@@ -6,6 +6,7 @@
 
 use super::extensions::is_token;
 use super::refusal::Refusal;
+use crate::framing::date;
 
 /// True if a page of `origin` may subscribe at the host that was addressed as `host`.
 pub fn allowed(origin: &str, host: &str, list: &[String]) -> bool {
@@ -86,9 +87,10 @@ pub fn asked_headers<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Result<String
 pub fn preflight(cors: &str, asked: &str, keep_alive: bool) -> String {
     let connection = if keep_alive { "" } else { "Connection: close\r\n" };
     format!(
-        "HTTP/1.1 204 No Content\r\n{cors}{connection}Access-Control-Allow-Methods: GET\r\n\
+        "HTTP/1.1 204 No Content\r\nDate: {}\r\n{cors}{connection}Access-Control-Allow-Methods: GET\r\n\
          Access-Control-Allow-Headers: {ALLOWED_HEADERS}{asked}\r\nVary: Access-Control-Request-Headers\r\n\
-         Access-Control-Max-Age: 86400\r\nAllow: GET, OPTIONS\r\n\r\n"
+         Access-Control-Max-Age: 86400\r\nAllow: GET, OPTIONS\r\n\r\n",
+        date::now()
     )
 }
 

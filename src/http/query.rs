@@ -4,7 +4,7 @@ use super::refusal::Refusal;
 use super::request::NamedBy;
 use crate::config::Config;
 use crate::framing::Transport;
-use crate::hub::{check_channel, is_the_librarys, user_of};
+use crate::hub::{check_channel, check_pattern, is_the_librarys, user_of, ClientId};
 use crate::number;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -34,6 +34,8 @@ pub(crate) struct Query<'b> {
     pub(crate) channels: Vec<Cow<'b, str>>,
     /// The positions of the channels in `channels`, once there are more than a few.
     places: Option<Box<Places>>,
+    /// Patterns, checked and without repetitions.
+    pub(crate) patterns: Vec<Cow<'b, str>>,
     pub(super) since: Option<Cow<'b, str>>,
     /// The last event that a client has seen, under the names used by clients that can't set headers.
     pub(super) last_event_id: Option<Cow<'b, str>>,
@@ -41,6 +43,8 @@ pub(crate) struct Query<'b> {
     pub(super) json: Option<bool>,
     pub(super) transport: Option<Transport>,
     pub(super) token: Option<Cow<'b, str>>,
+    /// The id that the client has chosen.
+    client: Option<Cow<'b, str>>,
     /// True for `wait=0`: a poll does not wait for messages.
     pub(super) at_once: bool,
 }
@@ -77,8 +81,9 @@ impl<'b> Query<'b> {
         }
         for (name, value) in pairs(query) {
             match &*name {
-                "channel" if is_granted => {}
+                "channel" | "pattern" if is_granted => {}
                 "channel" => asked.add_channel(value, config)?,
+                "pattern" => asked.add_pattern(value, config)?,
                 "since" => asked.since = Some(value).filter(|value| !value.is_empty()),
                 "last" => {
                     let count = number::read(&value).filter(|count| (1..=MAX_LAST).contains(count));
@@ -105,6 +110,7 @@ impl<'b> Query<'b> {
                     });
                 }
                 "token" => asked.token = Some(value).filter(|value| !value.is_empty()),
+                "client" => asked.client = Some(value).filter(|value| !value.is_empty()),
                 "wait" if value == "0" => asked.at_once = true,
                 "wait" => return Err(Refusal::malformed("wait", "wait must be 0")),
                 name if is_last_event_id(name) => asked.last_event_id = Some(value).filter(|value| !value.is_empty()),
@@ -113,6 +119,17 @@ impl<'b> Query<'b> {
             }
         }
         Ok(asked)
+    }
+
+    /// The id that the client has chosen, and whether what it names is ignored, since it is none. An error would end an
+    /// EventSource for good, and nothing but the client's own messages depends on the id.
+    pub(super) fn client(&self, transport: Transport) -> Result<(Option<ClientId>, bool), Refusal> {
+        match self.client.as_deref().map(ClientId::parse) {
+            None => Ok((None, false)),
+            Some(Some(id)) => Ok((Some(id), false)),
+            Some(None) if transport == Transport::Sse => Ok((None, true)),
+            Some(None) => Err(Refusal::malformed("client", ClientId::wrong("client"))),
+        }
     }
 
     fn add_channel(&mut self, name: Cow<'b, str>, config: &Config) -> Result<(), Refusal> {
@@ -129,6 +146,31 @@ impl<'b> Query<'b> {
         }
         check_count(self.channels.len() + 1, config)?;
         self.channels.push(name);
+        Ok(())
+    }
+
+    fn add_pattern(&mut self, text: Cow<'b, str>, config: &Config) -> Result<(), Refusal> {
+        let wrong = |message: String| Refusal::malformed("pattern", message);
+        let max = config.max_patterns;
+        if max == 0 {
+            let message = "nobody may subscribe to patterns here (option max_patterns); name channels with channel=";
+            return Err(wrong(message.into()));
+        }
+        if text.contains('\u{fffd}') {
+            return Err(wrong("pattern: not UTF-8".into()));
+        }
+        check_pattern(&text).map_err(|(code, message)| match code {
+            "channel" => Refusal::forbidden(code, message),
+            _ => wrong(message),
+        })?;
+        if self.patterns.contains(&text) {
+            return Ok(());
+        }
+        if self.patterns.len() == max {
+            let message = format!("more than {max} patterns (option max_patterns)");
+            return Err(Refusal::malformed("patterns", message));
+        }
+        self.patterns.push(text);
         Ok(())
     }
 

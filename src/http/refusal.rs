@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::dialect::push::json;
 use crate::error::Kind;
 use crate::framing::close::Close;
+use crate::framing::date;
 use crate::framing::sse;
 use crate::metrics::Reason;
 use std::borrow::Cow;
@@ -189,6 +190,7 @@ impl Refusal {
             (_, "denied" | "too_many") => Reason::Denied,
             (400, "proxy_header") => Reason::ProxyHeader,
             (400, "channels") => Reason::MaxChannels,
+            (400, "patterns") => Reason::MaxPatterns,
             (401, _) => Reason::Unauthorized,
             (403, "channel") => Reason::Channel,
             (403, "origin") => Reason::Origin,
@@ -206,6 +208,7 @@ impl Refusal {
             (503, "draining") => Reason::Draining,
             (503, "resources") => Reason::Resources,
             (503, "inbox_total") => Reason::InboxTotal,
+            (503, "patterns_total") => Reason::PatternsTotal,
             (503, _) => Reason::Busy,
             _ => Reason::Malformed,
         }
@@ -231,18 +234,19 @@ impl Refusal {
     /// The whole response. The connection ends after it. `cors` holds header lines for a caller of another origin.
     pub fn response(&self, cors: &str) -> Vec<u8> {
         let mut body = self.body();
-        let mut head = String::with_capacity(256);
+        let mut head = String::with_capacity(300);
         let headers: String = self.headers().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         // A sender of Upgrade must name it in Connection, too (RFC 9110, section 7.8).
         let connection = if self.status == 426 { "Upgrade, close" } else { "close" };
         // Writing into a String never fails.
         let _ = write!(
             head,
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\n\
+            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: application/json\r\n\
              Cache-Control: no-store, no-transform\r\n{headers}{cors}\
              Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
             self.status,
             phrase(self.status),
+            date::now(),
             body.len()
         );
         if self.bodiless {
@@ -280,9 +284,10 @@ impl Refusal {
         let retry = format!("retry: {retry_ms}\n");
         let length = retry.len() + close.inner_bytes().len();
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+            "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: text/event-stream\r\n\
              Cache-Control: no-store, no-transform\r\n{cors}\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n{retry}"
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{retry}",
+            date::now()
         );
         [head.as_bytes(), close.inner_bytes()].concat()
     }

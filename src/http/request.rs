@@ -7,11 +7,12 @@ use super::fields::{Fields, Handshake};
 use super::origin;
 use super::query::Query;
 use super::refusal::Refusal;
+use super::target::Target;
 use super::unreadable::{check_line_ends, too_large, unreadable};
 use crate::config::Config;
 use crate::framing::Transport;
 use crate::grant::Grant;
-use crate::hub::{Position, Start, ELSEWHERE};
+use crate::hub::{ClientId, Position, Start, ELSEWHERE};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
@@ -61,8 +62,8 @@ pub struct Subscribe<'b> {
     pub subprotocol: Option<&'b str>,
     /// The answer to the offered WebSocket extensions. If it is set, messages are compressed.
     pub extension: Option<&'static str>,
-    /// The channels, checked and without repetitions. Only a WebSocket with the subprotocol may have none; with the option
-    /// `user_channel` any may, until the channel of its user is among them.
+    /// The channels, checked and without repetitions. Patterns, which end in `*`, follow them. Only a WebSocket with the
+    /// subprotocol may have none; with the option `user_channel` any may, until the channel of its user is among them.
     pub channels: Vec<Cow<'b, str>>,
     /// The subscription begins after this position, or with the first message (`start`).
     pub since: Option<Cow<'b, str>>,
@@ -72,6 +73,10 @@ pub struct Subscribe<'b> {
     pub at_once: bool,
     /// The token for authorization, if there is one.
     pub token: Option<Cow<'b, str>>,
+    /// The id that the client has chosen.
+    pub client: Option<ClientId>,
+    /// True if an EventSource names something as its id that is none.
+    pub ignores_client: bool,
     /// True if the connection may carry another request.
     pub keep_alive: bool,
     /// True if the client can read chunks, since it speaks HTTP/1.1.
@@ -179,8 +184,8 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, known: &Known<'b>) -> Result<O
     check_line_ends(&bytes[..size])?;
     let (method, target) = (head.method.unwrap_or(""), head.path.unwrap_or(""));
     let version_1_1 = head.version == Some(1);
-    let target = origin_form(target);
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let target = Target::read(target);
+    let Target { path, query, .. } = target;
     if !known.any_path && path != config.path {
         let head = method == "HEAD";
         // HAProxy checks with OPTIONS by default.
@@ -193,7 +198,9 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, known: &Known<'b>) -> Result<O
         "HEAD" => return Err(Refusal::method().without_body()),
         _ => return Err(Refusal::method()),
     }
+    target.check_host()?;
     let mut fields = Fields::read(head.headers, version_1_1, config)?;
+    fields.host = target.host.unwrap_or(fields.host);
     let body = match fields.chunked {
         false => 0,
         true if bytes[size..].starts_with(EMPTY_CHUNKED) => EMPTY_CHUNKED.len(),
@@ -258,11 +265,12 @@ fn subscribe<'b>(
 }
 
 fn finish<'b>(
-    asked: Query<'b>,
+    mut asked: Query<'b>,
     transport: Transport,
     fields: &Fields<'b>,
     version_1_1: bool,
 ) -> Result<Subscribe<'b>, Refusal> {
+    asked.channels.append(&mut asked.patterns);
     let websocket = transport == Transport::WebSocket;
     let key = if websocket { Some(websocket_key(&fields.handshake, version_1_1)?) } else { None };
     let subprotocol = if websocket { fields.handshake.subprotocols.choose()? } else { None };
@@ -272,6 +280,7 @@ fn finish<'b>(
         Transport::Stream | Transport::Poll => true,
     };
     let header = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
+    let (client, ignores_client) = asked.client(transport)?;
     let since = begins_after(asked.since, newer(header, asked.last_event_id))?;
     Ok(Subscribe {
         transport,
@@ -284,6 +293,8 @@ fn finish<'b>(
         last: asked.last,
         at_once: asked.at_once,
         token: asked.token.or_else(|| fields.token(websocket).map(Cow::Borrowed)),
+        client,
+        ignores_client,
         keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,
     })
@@ -372,17 +383,6 @@ pub fn read_partly(bytes: &[u8], config: &Config) -> (bool, String) {
         Ok(Some(head)) => (head.sse, head.cors),
         Ok(None) | Err(_) => (false, String::new()),
     }
-}
-
-/// The target without scheme and host. A client may send these as if to a proxy (RFC 9112, section 3.2.2).
-fn origin_form(target: &str) -> &str {
-    if target.starts_with('/') {
-        return target;
-    }
-    let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
-        return target;
-    };
-    rest.find('/').map_or("/", |path| &rest[path..])
 }
 
 #[cfg(test)]

@@ -293,6 +293,26 @@ fn other_origins_get_cors_lines_where_allowed() {
 }
 
 #[test]
+fn the_host_of_an_absolute_target_counts_in_place_of_the_host_line() {
+    let text = get("http://other:2/push?channel=a", "Origin: http://other:2\r\n");
+    let config = Config::default();
+    let read = head(text.as_bytes(), &config).unwrap().unwrap();
+    assert!(read.wish.is_ok());
+    assert_eq!((read.host, read.path), ("other:2", "/push"));
+    assert_eq!(refused(&get("http://other:2/push?channel=a", "Origin: http://h:1\r\n")), (403, "origin"));
+    assert_eq!(refused(&get("http://me@h:1/push?channel=a", "")), (400, "target"));
+    // A host that has routed the request itself may know other schemes.
+    let text = get("wss://other:2/push?channel=a", "Origin: https://other:2\r\n");
+    let routed = super::read(text.as_bytes(), &config, &Known { any_path: true, ..Known::default() }).unwrap().unwrap();
+    assert!(matches!(routed.wish, Ok(Wish::Subscribe(_))));
+    assert_eq!(routed.host, "other:2");
+    assert!(matches!(head(text.as_bytes(), &config).unwrap().unwrap().wish, Ok(Wish::Elsewhere { head: false })));
+    let root = Config { path: "/".into(), ..Config::default() };
+    let text = get("http://h:1?channel=a", "");
+    assert!(matches!(head(text.as_bytes(), &root).unwrap().unwrap().wish, Ok(Wish::Subscribe(_))));
+}
+
+#[test]
 fn the_token_is_found_in_whichever_line_of_cookies_it_stands() {
     for lines in [
         "Cookie: push_token=abc\r\nCookie: other=1\r\n",

@@ -1,6 +1,7 @@
 //! The response heads that begin a subscription.
 
 use super::request::Subscribe;
+use crate::framing::date;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
@@ -43,8 +44,9 @@ pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String 
     // X-Accel-Buffering tells nginx not to buffer the stream. no-transform tells other proxies not to compress it,
     // since compression buffers as well.
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store, no-transform\r\n\
-         X-Accel-Buffering: no\r\n{position}{cors}{framing}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: {kind}\r\nCache-Control: no-store, no-transform\r\n\
+         X-Accel-Buffering: no\r\n{position}{cors}{framing}\r\n\r\n",
+        date::now()
     )
 }
 
@@ -52,8 +54,9 @@ pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String 
 /// section 9.2.2).
 pub fn ended(position: &str, cors: &str) -> String {
     format!(
-        "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nPush-Position: {position}\r\n{cors}\
-         Connection: close\r\n\r\n"
+        "HTTP/1.1 204 No Content\r\nDate: {}\r\nCache-Control: no-store\r\nPush-Position: {position}\r\n{cors}\
+         Connection: close\r\n\r\n",
+        date::now()
     )
 }
 

@@ -89,6 +89,10 @@ heads! {
     s3_2_1_origin_form: with("") => Served;
     s3_2_1_another_path: "GET /pushed?channel=a HTTP/1.1\r\nHost: h\r\n\r\n" => Elsewhere;
     s3_2_2_absolute_form: "GET http://h/push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n" => Served;
+    s3_2_2_absolute_form_in_capitals: "GET HTTP://h/push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n" => Served;
+    s3_2_2_absolute_form_without_a_host: "GET http:///push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n" => Refused(400);
+    s3_2_2_absolute_form_of_another_scheme: "GET ftp://h/push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n" => Elsewhere;
+    s3_2_2_absolute_form_elsewhere: "GET http://me@h/other HTTP/1.1\r\nHost: h\r\n\r\n" => Elsewhere;
     s3_2_3_authority_form_is_connect_s: "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n" => Elsewhere;
     s3_2_4_asterisk_form: "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n" => Elsewhere;
 

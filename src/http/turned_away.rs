@@ -131,6 +131,10 @@ mod tests {
             (Some(Kind::Closed), "HTTP/1.1 503 ", true),
             (Some(Kind::Limit), "HTTP/1.1 503 ", true),
             (Some(Kind::Timeout), "HTTP/1.1 504 ", false),
+            (Some(Kind::System), "HTTP/1.1 503 ", true),
+            (Some(Kind::NotFound), "HTTP/1.1 404 ", false),
+            (Some(Kind::Config), "HTTP/1.1 500 ", false),
+            (Some(Kind::Unsupported), "HTTP/1.1 500 ", false),
             (Some(Kind::Descriptor), "HTTP/1.1 500 ", false),
             (None, "HTTP/1.1 500 ", false),
         ] {

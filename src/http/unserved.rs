@@ -35,6 +35,9 @@ pub(crate) fn refuse(fd: &OwnedFd, head: &[u8], config: &Config, refusal: &Refus
         _ => 0,
     };
     let _ = socket::send(fd, &refusal.response_to(&head[proxied..], config));
+    // A host may have handed over a connection whose TLS is in the kernel.
+    #[cfg(feature = "tls")]
+    crate::sys::ktls::say_goodbye(fd);
     socket::shutdown_write(fd);
 }
 

@@ -9,7 +9,7 @@ use std::str;
 use std::sync::Arc;
 
 /// Marks an act in a mailbox, in place of a channel.
-const ACT: ChannelId = super::applying::BREAK - 1;
+pub(super) const ACT: ChannelId = super::applying::BREAK - 1;
 
 const DISCONNECT: u8 = 1;
 const REVOKE: u8 = 2;

@@ -19,7 +19,10 @@ pub(super) struct Forgotten {
     ends: HashMap<u64, End, rustc_hash::FxBuildHasher>,
     order: BTreeSet<Place>,
     floor: u64,
+    /// True if a log needs the channels' names.
     with_names: bool,
+    /// True if clients may subscribe to patterns, which need them as well.
+    for_patterns: bool,
     /// Nothing is known of the messages up to this number, in no channel.
     unknown: Option<u64>,
 }
@@ -29,6 +32,8 @@ struct End {
     seq: u64,
     /// The channel's name, if names are kept.
     name: Option<Arc<str>>,
+    /// True if another name has the same hash. The end may be that channel's.
+    is_shared: bool,
 }
 
 /// An end, and the hash of its channel's name.
@@ -44,10 +49,16 @@ impl Forgotten {
         self.with_names
     }
 
+    /// Keeps the names of channels from now on, or no longer, as far as no log needs them.
+    pub(super) fn name_for_patterns(&mut self, for_patterns: bool) {
+        self.for_patterns = for_patterns;
+    }
+
     /// Forgets everything. The messages up to `seq` are gone, and nobody has told of them.
     pub(super) fn know_nothing_before(&mut self, seq: u64) {
-        let (with_names, unknown) = (self.with_names, Some(seq).filter(|seq| *seq > 0));
-        *self = Forgotten { floor: seq, with_names, unknown, ..Forgotten::default() };
+        let (with_names, for_patterns) = (self.with_names, self.for_patterns);
+        let unknown = Some(seq).filter(|seq| *seq > 0);
+        *self = Forgotten { floor: seq, with_names, for_patterns, unknown, ..Forgotten::default() };
     }
 
     /// The number up to which nothing is known.
@@ -65,7 +76,7 @@ impl Forgotten {
     }
 
     /// Remembers that a channel's messages up to `seq` are gone.
-    pub(super) fn remember(&mut self, hash: u64, seq: u64, name: impl FnOnce() -> Arc<str>) {
+    pub(super) fn remember(&mut self, hash: u64, seq: u64, name: &str) {
         // A channel that is not remembered has the floor as its end, which is not lower.
         if self.ends.contains_key(&hash) || seq > self.floor {
             self.restore(hash, seq, name);
@@ -73,17 +84,22 @@ impl Forgotten {
     }
 
     /// Remembers the end of a channel that may be below the floor.
-    pub(super) fn restore(&mut self, hash: u64, seq: u64, name: impl FnOnce() -> Arc<str>) {
-        match self.ends.get_mut(&hash) {
-            Some(end) if seq <= end.seq => return,
-            Some(end) => {
-                self.order.remove(&(end.seq, hash));
-                end.seq = seq;
+    pub(super) fn restore(&mut self, hash: u64, seq: u64, name: &str) {
+        let keeps_names = self.with_names || self.for_patterns;
+        if let Some(end) = self.ends.get_mut(&hash) {
+            match &end.name {
+                Some(known) => end.is_shared |= **known != *name,
+                None if keeps_names => end.name = Some(name.into()),
+                None => {}
             }
-            None => {
-                let name = self.with_names.then(name);
-                self.ends.insert(hash, End { seq, name });
+            if seq <= end.seq {
+                return;
             }
+            self.order.remove(&(end.seq, hash));
+            end.seq = seq;
+        } else {
+            let name = keeps_names.then(|| name.into());
+            self.ends.insert(hash, End { seq, name, is_shared: false });
         }
         self.order.insert((seq, hash));
         while self.order.len() > CAPACITY {
@@ -121,6 +137,12 @@ impl Forgotten {
             (*place, end.and_then(|end| end.name.as_ref()))
         })
     }
+
+    /// Lists the next ends after one that was listed, lowest first. A name is `None` if it may be any channel's end.
+    pub(super) fn list_lost(&self, after: Place) -> impl Iterator<Item = (Place, Option<&Arc<str>>)> + '_ {
+        let is_known = |hash: &u64| self.ends.get(hash).is_some_and(|end| !end.is_shared);
+        self.list(Some(after)).map(move |(place, name)| (place, name.filter(|_| is_known(&place.1))))
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +150,7 @@ mod tests {
     use super::*;
 
     fn remember(forgotten: &mut Forgotten, hash: u64, seq: u64) {
-        forgotten.remember(hash, seq, || panic!("names are not kept"));
+        forgotten.remember(hash, seq, "a");
     }
 
     #[test]
@@ -176,7 +198,7 @@ mod tests {
         let mut forgotten = Forgotten::default();
         forgotten.keep_names();
         forgotten.raise_floor(100);
-        forgotten.restore(1, 5, || "a".into());
+        forgotten.restore(1, 5, "a");
         remember(&mut forgotten, 1, 3);
         assert_eq!((forgotten.end(1), forgotten.end(2)), (5, 100));
         remember(&mut forgotten, 1, 50);

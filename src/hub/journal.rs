@@ -5,7 +5,7 @@
 
 use super::keys::Key;
 use super::state::State;
-use super::{Hub, Mark, Message, Outgoing, Pending, Publication, Published, Refused};
+use super::{ClientId, Hub, Mark, Message, Outgoing, Pending, Publication, Published, Refused};
 use crate::error::{Error, Kind};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(crate) struct Noted<'a> {
     /// Set if it is the beginning or the end of a stream.
     pub(crate) mark: Option<Mark>,
     pub(crate) origin: Option<Origin>,
+    /// The client that does not get it.
+    pub(crate) except: Option<ClientId>,
     pub(crate) data: &'a [u8],
 }
 
@@ -77,20 +79,21 @@ impl<'a> Noted<'a> {
             binary: message.binary(),
             mark: message.mark(),
             origin,
+            except: message.except(),
             data: message.data(),
         }
     }
 
     /// The message for a hub that takes it from a log. `make` builds it.
     pub(crate) fn outgoing(&self, make: impl FnOnce(&Publication<'_>) -> Arc<Message>) -> Outgoing<'a> {
-        let Noted { channel, event, key, binary, mark, data, .. } = *self;
-        let message = make(&Publication { event, binary, mark, ..Publication::new(channel, data) });
+        let Noted { channel, event, key, binary, mark, except, data, .. } = *self;
+        let message = make(&Publication { event, binary, mark, except, ..Publication::new(channel, data) });
         Outgoing { channel, key, message, span: None }
     }
 
     /// True if it has nothing that a mark can't have. Data is passed over: transports do not show it.
     pub(crate) fn fits_mark(&self) -> bool {
-        !self.channel.is_empty() && self.event.is_none() && self.key.is_none()
+        !self.channel.is_empty() && self.event.is_none() && self.key.is_none() && self.except.is_none()
     }
 
     /// About how many bytes it takes in a journal.
@@ -100,7 +103,8 @@ impl<'a> Noted<'a> {
             Some(Key::Host(key)) => key.len(),
             Some(Key::Client(user, key)) => user.len() + key.len(),
         };
-        self.data.len() + self.channel.len() + self.event.map_or(0, str::len) + key + 64
+        let except = if self.except.is_some() { ClientId::BYTES } else { 0 };
+        self.data.len() + self.channel.len() + self.event.map_or(0, str::len) + key + except + 64
     }
 }
 

@@ -1,5 +1,6 @@
 //! A message. It is copied once from its publisher, and then shared by history, queues and outboxes.
 
+use super::client_id::ClientId;
 use super::mark::Mark;
 use super::name::{check_channel, check_event, check_key, user_of};
 use super::slow::SlowPolicy;
@@ -28,12 +29,24 @@ pub struct Publication<'a> {
     pub trace: Option<Traceparent>,
     /// True if it is for a user, and `channel` is the one of the user. A hub whose users have no channels refuses it.
     pub to_user: bool,
+    /// The client that does not get it. It gets its position instead.
+    pub except: Option<ClientId>,
 }
 
 impl<'a> Publication<'a> {
     /// A payload for a channel, without other fields.
     pub fn new(channel: &'a str, data: &'a [u8]) -> Self {
-        Publication { channel, data, event: None, key: None, binary: false, mark: None, trace: None, to_user: false }
+        Publication {
+            channel,
+            data,
+            event: None,
+            key: None,
+            binary: false,
+            mark: None,
+            trace: None,
+            to_user: false,
+            except: None,
+        }
     }
 
     /// The beginning or the end of a channel's stream.
@@ -49,8 +62,9 @@ impl<'a> Publication<'a> {
         if self.to_user && (broadcast || self.mark.is_some() || user_of(self.channel).is_none()) {
             return Err(Error::invalid("a message to a user has the channel of the user, and is no mark"));
         }
-        if self.mark.is_some() && (broadcast || !self.data.is_empty() || self.event.is_some() || self.key.is_some()) {
-            return Err(Error::invalid("a mark has a channel, and neither data nor an event nor a key"));
+        let is_plain = self.data.is_empty() && self.event.is_none() && self.key.is_none() && self.except.is_none();
+        if self.mark.is_some() && (broadcast || !is_plain) {
+            return Err(Error::invalid("a mark has a channel, and no data, event, key or except"));
         }
         if let Some(event) = self.event {
             check_event(event)?;
@@ -69,15 +83,22 @@ impl<'a> Publication<'a> {
     }
 }
 
+/// The payload is sent as binary.
+const BINARY: u8 = 1;
+/// The id of a client stands behind the payload.
+const EXCEPT: u8 = 2;
+
 /// A published message. It does not change, except that transports add encoded forms.
 pub struct Message {
     seq: u64,
     channel: Option<Arc<str>>,
     event: Option<Box<str>>,
-    /// A WebSocket frame header, and behind it the payload. A raw WebSocket sends both as they are.
+    /// A WebSocket frame header, and behind it the payload. A raw WebSocket sends both as they are. Behind them stands
+    /// the id of the client that does not get it, if there is one: so other messages have no room for it.
     bytes: Box<[u8]>,
     prefix: u8,
-    binary: bool,
+    /// [`BINARY`] and [`EXCEPT`].
+    flags: u8,
     slow: SlowPolicy,
     mark: Option<Mark>,
     stamp: u32,
@@ -137,16 +158,19 @@ impl Message {
     /// Copies a publication behind `prefix` (at most 16 bytes). The message has no number yet.
     pub fn new(publication: &Publication<'_>, binary: bool, prefix: &[u8]) -> Arc<Self> {
         debug_assert!(prefix.len() <= 16);
-        let mut bytes = Vec::with_capacity(prefix.len() + publication.data.len());
+        let except = if publication.except.is_some() { ClientId::BYTES } else { 0 };
+        let mut bytes = Vec::with_capacity(prefix.len() + publication.data.len() + except);
         bytes.extend_from_slice(prefix);
         bytes.extend_from_slice(publication.data);
+        publication.except.iter().for_each(|id| bytes.extend_from_slice(&id.to_bytes()));
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         Arc::new(Message {
             seq: 0,
             channel: None,
             event: publication.event.map(Box::from),
             bytes: bytes.into_boxed_slice(),
             prefix: prefix.len() as u8,
-            binary,
+            flags: flag(binary, BINARY) | flag(except > 0, EXCEPT),
             slow: SlowPolicy::Disconnect,
             mark: publication.mark,
             stamp: 0,
@@ -200,12 +224,26 @@ impl Message {
 
     /// Its payload.
     pub fn data(&self) -> &[u8] {
-        &self.bytes[usize::from(self.prefix)..]
+        &self.prefixed()[usize::from(self.prefix)..]
     }
 
     /// Its payload, with the prefix in front.
     pub fn prefixed(&self) -> &[u8] {
-        &self.bytes
+        let except = if self.flags & EXCEPT == 0 { 0 } else { ClientId::BYTES };
+        &self.bytes[..self.bytes.len() - except]
+    }
+
+    /// The client that does not get it.
+    pub fn except(&self) -> Option<ClientId> {
+        if self.flags & EXCEPT == 0 {
+            return None;
+        }
+        self.bytes.last_chunk().copied().map(ClientId::from_bytes)
+    }
+
+    /// True if a client with this id does not get it.
+    pub fn excepts(&self, id: Option<ClientId>) -> bool {
+        id.is_some() && self.except() == id
     }
 
     /// Set if this is no message, but the beginning or the end of its channel's stream.
@@ -215,7 +253,7 @@ impl Message {
 
     /// True if the payload is sent as binary.
     pub fn binary(&self) -> bool {
-        self.binary
+        self.flags & BINARY != 0
     }
 
     /// The form with this key, encoded at the first call. The keys are the caller's: one for each way to encode a

@@ -11,6 +11,7 @@ mod act;
 mod applying;
 #[cfg(test)]
 mod applying_tests;
+mod client_id;
 mod forgotten;
 mod history;
 mod journal;
@@ -25,7 +26,11 @@ mod message;
 mod name;
 mod outgoing;
 mod outlet;
+mod patterns;
+#[cfg(test)]
+mod patterns_tests;
 mod position;
+mod replacement;
 mod replay;
 mod restoring;
 mod retention;
@@ -53,6 +58,7 @@ mod tests;
 pub use crate::trace::Traceparent;
 pub(crate) use act::Act;
 pub(crate) use applying::{Break, Change, Loss};
+pub use client_id::ClientId;
 pub(crate) use journal::{Journal, Noted, Origin};
 pub use keys::Key;
 pub(crate) use lasting::{OnSettled, Pending, Placing, Settled};
@@ -64,7 +70,9 @@ pub use name::{channel_of_user, check_channel, check_event, check_key, check_tex
 pub(crate) use name::{is_the_librarys, user_of, OF_THE_LIBRARY};
 pub use outgoing::Outgoing;
 pub(crate) use outlet::Outlet;
+pub(crate) use patterns::{check_pattern, fits as pattern_fits, is_id_of_pattern, is_pattern, Prefixes};
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
+pub use replacement::Replacement;
 pub(crate) use replay::Ended;
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub(crate) use restoring::{Ends, EndsListing};
@@ -72,6 +80,7 @@ pub use retention::Retention;
 pub use settings::Settings;
 pub use slow::SlowPolicy;
 pub(crate) use tap::{Seen, Tap};
+pub(crate) use telling::GapPosition;
 
 #[cfg(test)]
 pub(crate) use state::streams::planted;
@@ -86,7 +95,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// A channel's number while anything of it exists.
+/// A channel's number while anything of it exists. Patterns have numbers as well, which no channel has.
 pub type ChannelId = u32;
 
 /// The channel that every connection is subscribed to.
@@ -102,7 +111,7 @@ pub struct Published {
     pub seq: u64,
     /// One bit for each shard that must be woken.
     shards: u64,
-    /// The channel's subscribers at that moment.
+    /// The channel's subscribers at that moment, and those of the patterns that fit it.
     pub subscribers: u32,
 }
 
@@ -111,7 +120,8 @@ pub struct Published {
 pub struct Placed {
     /// Its number.
     pub seq: u64,
-    /// The channel's subscribers at that moment. 0 for the messages of a batch that went to another process.
+    /// The channel's subscribers at that moment, and those of the patterns that fit it. 0 for the messages of a batch that
+    /// went to another process.
     pub subscribers: u32,
     /// The index of the epoch that the number belongs to, counted from 0. An attached host counts the epochs of its
     /// hubs.
@@ -131,10 +141,10 @@ impl From<Published> for Placed {
     }
 }
 
-/// Subscriptions of one channel that ended on a shard.
+/// Subscriptions of one channel or pattern that ended on a shard.
 #[derive(Debug, Clone, Copy)]
 pub struct Leave {
-    /// The channel.
+    /// The channel or pattern.
     pub channel: ChannelId,
     /// How many.
     pub count: u32,
@@ -170,6 +180,7 @@ pub struct HubStats {
     pub duplicates: u64,
     pub busy: u64,
     pub ended: u64,
+    pub patterns: u64,
 }
 
 /// The reason why the state refused a publish.
@@ -330,6 +341,7 @@ impl Hub {
             duplicates: state.keys.duplicates(),
             busy: self.busy.load(Ordering::Relaxed),
             ended: state.kept.ended as u64,
+            patterns: state.beyond.patterns.len() as u64,
         }
     }
 

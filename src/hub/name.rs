@@ -14,7 +14,10 @@ pub const MAX_KEY: usize = 255;
 pub fn check_channel(name: &str) -> Result<(), Error> {
     check_text("channel", name, MAX_CHANNEL)?;
     if name.ends_with('*') {
-        return Err(Error::invalid("channel: a name can't end in *; only the patterns of grants and options do"));
+        return Err(Error::invalid(
+            "channel: a name can't end in *; only the patterns of grants and options do, and pattern= in the URL of a \
+             subscriber",
+        ));
     }
     Ok(())
 }
@@ -139,7 +142,7 @@ impl ChannelPattern {
         self.prefix.starts_with(OF_USERS)
     }
 
-    /// True if a channel's name matches.
+    /// True if a channel's name matches. True for a pattern among names (`news.a*`) if all names match that it fits.
     pub fn matches(&self, channel: &str) -> bool {
         if self.open {
             channel.starts_with(&*self.prefix)
@@ -148,8 +151,14 @@ impl ChannelPattern {
         }
     }
 
+    /// True if a channel's name matches, or if a pattern among names (`news.*`) fits any name that does.
+    pub(crate) fn meets(&self, name: &str) -> bool {
+        let is_fitted = |prefix: &str| self.prefix.starts_with(prefix) && !self.is_of_users();
+        self.matches(name) || name.strip_suffix('*').is_some_and(is_fitted)
+    }
+
     /// How closely it describes a name: an exact name comes before any prefix, a longer prefix before a shorter one.
-    pub(super) fn weight(&self) -> (bool, usize) {
+    pub(crate) fn weight(&self) -> (bool, usize) {
         (!self.open, self.prefix.len())
     }
 }
@@ -184,7 +193,7 @@ mod tests {
         assert!(check_channel("a\u{85}b").is_err());
         assert!(check_channel("a*b").is_ok());
         for name in ["*", "a*", "a**"] {
-            assert!(check_channel(name).unwrap_err().to_string().contains("patterns"), "{name}");
+            assert!(check_channel(name).unwrap_err().to_string().contains("pattern= in the URL"), "{name}");
         }
         assert!(check_event("push-gap").is_err());
         assert!(check_event("pushed").is_ok());
@@ -221,6 +230,21 @@ mod tests {
         let exact = ChannelPattern::parse("news.sport").unwrap();
         assert!(all.matches("x") && news.matches("news.sport") && exact.matches("news.sport"));
         assert!(!news.matches("news") && !exact.matches("news.sports"));
+        // Patterns that a client subscribes to stand among the names.
+        let matched = |text: &str| [&all, &news, &exact].map(|pattern| pattern.matches(text));
+        let met = |text: &str| [&all, &news, &exact].map(|pattern| pattern.meets(text));
+        for (text, covered, touched) in [
+            ("*", [true, false, false], [true; 3]),
+            ("n*", [true, false, false], [true; 3]),
+            ("news.*", [true, true, false], [true; 3]),
+            ("news.sport*", [true, true, false], [true; 3]),
+            ("news.sports*", [true, true, false], [true, true, false]),
+            ("x*", [true, false, false], [true, false, false]),
+            ("news.sport", [true; 3], [true; 3]),
+            ("news", [true, false, false], [true, false, false]),
+        ] {
+            assert_eq!((matched(text), met(text)), (covered, touched), "{text}");
+        }
         assert!(exact.weight() > news.weight() && news.weight() > all.weight());
         assert!(ChannelPattern::parse("a*b*").is_err() && ChannelPattern::parse("a**").is_err());
         assert!(ChannelPattern::exact("a*b").unwrap().matches("a*b") && ChannelPattern::exact("a*").is_err());

@@ -1,6 +1,7 @@
 //! The replay for a subscriber: the messages that it missed, and gaps where messages are no longer in the history.
 
 use super::message::Message;
+use super::patterns::{is_pattern, ReadFrom};
 use super::position::{Epoch, Position};
 use super::ChannelId;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub enum Start<'a> {
 pub struct Request<'a, S> {
     /// The shard's number.
     pub shard: usize,
-    /// The channels, each once.
+    /// The channels and patterns, each once.
     pub names: &'a [S],
     /// Where to begin.
     pub start: Start<'a>,
@@ -40,6 +41,14 @@ pub struct Request<'a, S> {
     pub cut: Cut,
     /// Whether the request subscribes the shard.
     pub join: Join,
+}
+
+impl<S: AsRef<str>> Request<'_, S> {
+    /// True if some of the names are patterns. Such a request is cut at the head, wherever it begins: it is not read in
+    /// parts.
+    pub(super) fn has_patterns(&self) -> bool {
+        self.names.iter().any(|name| is_pattern(name.as_ref()))
+    }
 }
 
 impl<S> Request<'_, S> {
@@ -79,7 +88,7 @@ pub enum Join {
     /// It subscribes.
     Always,
     /// It subscribes if there is nothing to send at once: for a poll, which ends with the first answer. A message may
-    /// come while the shard is being subscribed; then there are both.
+    /// come while the shard is being subscribed, and a request with patterns is subscribed first; then there are both.
     IfEmpty,
     /// It does not subscribe: for a poll that does not wait.
     Never,
@@ -197,6 +206,8 @@ pub struct Replay {
     /// True if a replica of a log has not come to where the subscriber begins, or if its log broke meanwhile. Nothing is
     /// given. End the subscriptions that there are nevertheless, and ask again later.
     pub(crate) wait: bool,
+    /// True if there are as many patterns as there may be. Nothing is given, and nothing is subscribed to.
+    pub(crate) is_full: bool,
     /// Of a replica: the epoch of all positions here, and how many breaks came before. Deliveries in the mailbox before
     /// the last of these breaks are in the replay already.
     pub(crate) life: Option<(Epoch, u32)>,
@@ -212,6 +223,8 @@ pub struct Replay {
     pub(crate) since: Option<u64>,
     /// What the subscriber has already.
     pub(super) has: Has,
+    /// The same for the channels that patterns of the request fit, with this replay.
+    pub(crate) read_from: ReadFrom,
 }
 
 impl Replay {
@@ -221,8 +234,9 @@ impl Replay {
         self.ends.clear();
         self.later_dropped.clear();
         (self.all_ended, self.since, self.has) = (false, None, Has::Any);
+        self.read_from = ReadFrom::default();
         self.complete = true;
-        self.wait = false;
+        (self.wait, self.is_full) = (false, false);
     }
 
     /// Nothing can be given now.

@@ -17,6 +17,8 @@ pub struct Settings<'a> {
     pub total_bytes: usize,
     /// How long idempotency keys are remembered. 0 means not at all.
     pub key_window_ms: u64,
+    /// How many different patterns clients may subscribe to, all together. 0: none, and nothing is kept for them.
+    pub client_patterns: usize,
     /// A clock in microseconds, for the time stamps of a sample of the messages.
     pub clock_us: fn() -> u64,
 }
@@ -32,6 +34,7 @@ impl Settings<'_> {
             slow_patterns: &[],
             total_bytes: retention.bytes,
             key_window_ms: 0,
+            client_patterns: 0,
             clock_us: || 0,
         }
     }

@@ -1,7 +1,7 @@
 //! Streams with a beginning and an end: what a hub knows of the marks in its channels' histories.
 
 use super::message::Place;
-use super::replay::{Item, Replay};
+use super::replay::{Ended, Item, Replay};
 use super::{Hub, Mark, Message, Outgoing, Publication, SlowPolicy};
 use crate::error::Error;
 use std::sync::Arc;
@@ -64,6 +64,20 @@ impl Replay {
         let Some(since) = self.since else { return };
         let passed = self.ends.iter().filter(|ended| ended.seq <= since);
         self.items.splice(..0, passed.map(|ended| end_at(&ended.name, since)).collect::<Vec<_>>());
+    }
+}
+
+impl Replay {
+    /// Tells a subscriber which of its channels have ended, where it has got the end otherwise. It is told behind all
+    /// others: it would stand among messages that the subscriber has.
+    pub(crate) fn tell_known_ends(&mut self) {
+        let is_end_of = |item: &Item, name: &str| {
+            item.message().is_some_and(|message| message.mark() == Some(Mark::End)) && item.channel() == Some(name)
+        };
+        let is_told = |ended: &&Ended| self.items.iter().any(|item| is_end_of(item, &ended.name));
+        let known = self.ends.iter().filter(|ended| ended.seq <= self.position && !is_told(ended));
+        let known: Vec<Item> = known.map(|ended| end_at(&ended.name, self.position)).collect();
+        self.items.extend(known);
     }
 }
 

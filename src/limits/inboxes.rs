@@ -1,6 +1,5 @@
 //! The bytes of unfinished messages and requests that all shards keep together: the option `inbox_total`.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The numbers of all shards. Each shard writes its own, and all shards read them.
@@ -9,9 +8,14 @@ pub(crate) struct Inboxes {
     /// The bytes of unfinished bodies of control API requests. They have an account of their own, since their senders have
     /// the key: strangers must not take their room.
     bodies: AtomicUsize,
+    /// The bytes of clients' messages that wait for the host's answer. Their clients may have gone, so that there is no
+    /// victim to close: further messages are refused.
+    waiting: AtomicUsize,
     /// Asks a shard to close its largest client.
     ask: Box<dyn Fn(usize) + Send + Sync>,
 }
+
+partial_debug!(Inboxes { shards });
 
 #[derive(Debug, Default)]
 struct OfShard {
@@ -26,7 +30,7 @@ impl Inboxes {
     /// `ask` is called with the number of a shard, on the thread of another.
     pub(crate) fn new(shards: usize, ask: Box<dyn Fn(usize) + Send + Sync>) -> Self {
         let shards = (0..shards).map(|_| OfShard::default()).collect();
-        Inboxes { shards, bodies: AtomicUsize::new(0), ask }
+        Inboxes { shards, bodies: AtomicUsize::new(0), waiting: AtomicUsize::new(0), ask }
     }
 
     /// Notes how many bytes a shard keeps now, in all and of its largest client.
@@ -41,9 +45,24 @@ impl Inboxes {
         self.shards.iter().map(|shard| shard.bytes.load(Ordering::SeqCst)).sum()
     }
 
-    /// The same, with the bodies of control API requests.
+    /// The same, with the bodies of control API requests, and clients' messages that wait for the host.
     pub(crate) fn all_bytes(&self) -> usize {
-        self.bytes() + self.bodies.load(Ordering::SeqCst)
+        self.bytes() + self.bodies.load(Ordering::SeqCst) + self.waiting()
+    }
+
+    /// The bytes of clients' messages that wait for the host's answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many of these a shard keeps now, and kept before.
+    pub(crate) fn set_waiting(&self, before: usize, now: usize) {
+        // Only the difference: another shard that looks in between must not see more than there ever was.
+        if now >= before {
+            self.waiting.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.waiting.fetch_sub(before - now, Ordering::Relaxed);
+        }
     }
 
     /// Begins to count a body of a control API request.
@@ -98,12 +117,6 @@ impl Drop for BodyInbox<'_> {
     }
 }
 
-impl fmt::Debug for Inboxes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inboxes").field("shards", &self.shards).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +154,27 @@ mod tests {
         assert_eq!((inboxes.bytes(), inboxes.all_bytes()), (900, 1900));
         drop(second);
         assert_eq!(inboxes.all_bytes(), 900);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "slow there")]
+    fn what_waits_is_never_seen_to_be_more_than_it_was() {
+        let inboxes = Inboxes::new(1, Box::new(|_| {}));
+        inboxes.set_waiting(0, 1000);
+        std::thread::scope(|scope| {
+            let changes = scope.spawn(|| {
+                for _ in 0..200_000 {
+                    inboxes.set_waiting(1000, 1001);
+                    inboxes.set_waiting(1001, 1000);
+                }
+            });
+            while !changes.is_finished() {
+                let waiting = inboxes.waiting();
+                assert!((1000..=1001).contains(&waiting), "{waiting}");
+            }
+        });
+        inboxes.set_waiting(1000, 0);
+        assert_eq!(inboxes.waiting(), 0);
     }
 
     #[test]

@@ -185,11 +185,17 @@ mod tests {
         assert_eq!(log.dropped(), 4);
     }
 
-    #[test]
-    fn the_last_lines_can_be_taken_after_the_end() {
+    /// A log that has ended, with one line.
+    fn stopped() -> (Log, Arc<Pulled>) {
         let (log, pulled) = log();
         log.line(Level::Info, format_args!("stopped"));
         log.end();
+        (log, pulled)
+    }
+
+    #[test]
+    fn the_last_lines_can_be_taken_after_the_end() {
+        let (log, pulled) = stopped();
         log.line(Level::Info, format_args!("too late"));
         assert_eq!(log.dropped(), 1);
         assert_eq!(pulled.next(NOW).unwrap().text(), "stopped");
@@ -199,9 +205,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "poll")]
     fn the_descriptor_stays_readable_from_the_end_until_a_call_says_so() {
-        let (log, pulled) = log();
-        log.line(Level::Info, format_args!("stopped"));
-        log.end();
+        let (_log, pulled) = stopped();
         assert!(is_ready(&pulled));
         assert_eq!(pulled.next(NOW).unwrap().text(), "stopped");
         assert!(is_ready(&pulled));
@@ -217,9 +221,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "poll")]
     fn a_descriptor_that_nobody_has_asked_for_is_not_kept_after_the_end() {
-        let (log, pulled) = log();
-        log.line(Level::Info, format_args!("stopped"));
-        log.end();
+        let (_log, pulled) = stopped();
         assert!(pulled.state().ready.is_none());
         // Who asks late gets one, which is readable as the other would be.
         assert!(is_ready(&pulled));

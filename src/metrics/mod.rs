@@ -30,6 +30,11 @@ impl Count {
         self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(amount), Ordering::Relaxed);
     }
 
+    /// Sets it. Only the thread that owns the number may call this.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// Reads. Any thread may call this.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -65,7 +70,8 @@ macro_rules! shard_metrics {
 
 shard_metrics! {
     deliveries bytes_sent accepted adopted refused slow_closed dropped replaced outboxes outbox_bytes gaps received
-    events_dropped calls calls_given_up calls_waiting connections websockets sse streams polls
+    events_dropped calls calls_given_up calls_waiting publish_checks publish_checks_given_up
+    publish_checks_waiting connections websockets sse streams polls
 }
 
 /// Counters that any thread writes, for events outside of shards.
@@ -206,7 +212,7 @@ macro_rules! stats_rows {
             streams gauge part "NDJSON streams open now",
             polls gauge part "Polls waiting now",
             channels gauge "Channels that exist",
-            subscriptions gauge "Subscriptions of connections to channels",
+            subscriptions gauge "Subscriptions of connections to channels and patterns",
             history_messages gauge "Messages held in history",
             history_bytes gauge "Bytes held in history",
             seq gauge "The newest message's number",
@@ -214,7 +220,7 @@ macro_rules! stats_rows {
             replaced counter part "Messages replaced by a newer one by the policy latest, once for each client",
             outboxes gauge "Connections with something in their outbox",
             outbox_bytes gauge "Bytes that wait in outboxes, bookkeeping included",
-            inbox_bytes gauge "Bytes kept of unfinished messages and requests, bookkeeping included",
+            inbox_bytes gauge "Bytes kept of unfinished messages and requests, and of messages that wait for the host",
             mailbox gauge "Messages that wait in the mailboxes of threads",
             events_waiting gauge "Events that wait for the host, or for attached hosts",
             hosts gauge "Attached hosts of other processes",
@@ -225,6 +231,10 @@ macro_rules! stats_rows {
             calls counter "Calls of clients that went to the host",
             calls_given_up counter "Calls that the host did not answer within call_timeout",
             calls_waiting gauge "Calls that wait for the host's answer",
+            publish_checks counter "Messages of clients that went to the host to be checked",
+            publish_checks_given_up counter "Messages of clients that the host did not check within call_timeout",
+            publish_checks_waiting gauge "Messages of clients that wait for the host's check",
+            patterns gauge "Different patterns that connections have",
         }
     };
 }
@@ -249,6 +259,7 @@ impl Stats {
             history_bytes: hub.history_bytes,
             seq: hub.seq,
             ended_channels: hub.ended,
+            patterns: hub.patterns,
             logs_dropped,
             ..Stats::default()
         };

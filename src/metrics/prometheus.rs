@@ -144,7 +144,7 @@ impl Display for Exposition {
             &Family {
                 name: "push_tls_connections_total",
                 kind: COUNTER,
-                help: "Connections to listen whose TLS handshake was done, by the place where they are encrypted",
+                help: "Connections with TLS whose handshake was done, by the place where they are encrypted",
             },
             "place",
             self.tls_places.into_iter(),

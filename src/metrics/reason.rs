@@ -28,6 +28,8 @@ pub enum Reason {
     InboxTotal,
     MessageTimeout,
     MaxChannels,
+    MaxPatterns,
+    PatternsTotal,
     ClientRequest,
     ProxyHeader,
     Tls,
@@ -69,7 +71,7 @@ impl<C> IndexMut<Reason> for ByReason<C> {
 
 impl Reason {
     /// The number of reasons.
-    pub const COUNT: usize = 34;
+    pub const COUNT: usize = 36;
     /// All reasons. The index of a reason is its number.
     pub const ALL: [Reason; Reason::COUNT] = [
         Reason::Malformed,
@@ -93,6 +95,8 @@ impl Reason {
         Reason::InboxTotal,
         Reason::MessageTimeout,
         Reason::MaxChannels,
+        Reason::MaxPatterns,
+        Reason::PatternsTotal,
         Reason::ClientRequest,
         Reason::ProxyHeader,
         Reason::Tls,
@@ -132,6 +136,8 @@ impl Reason {
             Reason::InboxTotal => "inbox_total",
             Reason::MessageTimeout => "message_timeout",
             Reason::MaxChannels => "max_channels",
+            Reason::MaxPatterns => "max_patterns",
+            Reason::PatternsTotal => "patterns_total",
             Reason::ClientRequest => "client_request",
             Reason::ProxyHeader => "proxy_header",
             Reason::Tls => "tls",

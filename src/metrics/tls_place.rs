@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// labels of a metric, so they do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsPlace {
-    /// In the kernel. All others are in the library.
+    /// In the kernel, after a handshake of the library.
     Kernel,
     /// The option `tls_kernel` does not want the kernel.
     Off,
@@ -18,11 +18,13 @@ pub enum TlsPlace {
     Unfinished,
     /// The kernel did not take the socket.
     Refused,
+    /// In the kernel, after a handshake of the host, which has handed the connection over.
+    HandedOver,
 }
 
 impl TlsPlace {
     /// The number of places.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
     const ALL: [TlsPlace; TlsPlace::COUNT] = [
         TlsPlace::Kernel,
         TlsPlace::Off,
@@ -30,6 +32,7 @@ impl TlsPlace {
         TlsPlace::Cipher,
         TlsPlace::Unfinished,
         TlsPlace::Refused,
+        TlsPlace::HandedOver,
     ];
 
     /// The word for it.
@@ -41,6 +44,7 @@ impl TlsPlace {
             TlsPlace::Cipher => "cipher",
             TlsPlace::Unfinished => "unfinished",
             TlsPlace::Refused => "refused",
+            TlsPlace::HandedOver => "handed_over",
         }
     }
 }
@@ -73,7 +77,7 @@ mod tests {
             (0..=number).for_each(|_| places.add(place));
         }
         let counts = places.counts();
-        assert_eq!(counts.map(|(_, count)| count), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(counts.map(|(_, count)| count), [1, 2, 3, 4, 5, 6, 7]);
         for (word, _) in counts {
             assert_eq!(counts.iter().filter(|(other, _)| *other == word).count(), 1);
         }

@@ -1,6 +1,8 @@
 //! Hubs that share a log, each a whole server with clients of every transport. The log is the model, or a real one.
 
 mod acts;
+mod of_hosts;
+mod panics;
 mod questions;
 #[cfg(all(feature = "redis", feature = "nats"))]
 mod real;
@@ -9,36 +11,32 @@ use super::Server;
 use crate::engine::shared::model::Model;
 use crate::error::Kind;
 use crate::grant::Grant;
-use crate::hub::{Mark, Publication};
+use crate::hub::{ClientId, Mark, Publication};
+use crate::shard::panic_tests::common::{until, PATIENCE};
 use crate::Builder;
+use acts::position;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-
-/// Nothing here takes that long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(name: &str, options: &[(&str, &str)]) -> Server {
     start_with(&format!("model://{name}"), options)
 }
 
 fn start_with(engine: &str, options: &[(&str, &str)]) -> Server {
+    Server::start(builder(engine, options)).unwrap()
+}
+
+/// These options, and a time limit that no slow machine reaches.
+fn builder(engine: &str, options: &[(&str, &str)]) -> Builder {
     let mut builder = Builder::default();
-    let fixed = [("listen", "127.0.0.1:0"), ("auth", "none"), ("threads", "2"), ("engine_timeout", "2s")];
+    let fixed = [("listen", "127.0.0.1:0"), ("auth", "none"), ("threads", "2"), ("engine_timeout", "1m")];
     for (option, value) in fixed.iter().chain(options).chain(&[("engine", engine)]) {
         builder.set(option, value).unwrap();
     }
     // A test that fails shows it.
     builder.on_log = Some(std::sync::Arc::new(|level, line| println!("{level:?} {line}")));
-    Server::start(builder).unwrap()
-}
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is() {
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    builder
 }
 
 /// The subprotocol of the JSON form.
@@ -121,11 +119,6 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocke
 
 fn head(query: &str, lines: &str) -> String {
     format!("GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
-}
-
-fn position(server: &Server, data: &str) -> String {
-    let placed = server.publish(&Publication::new("a", data.as_bytes())).unwrap();
-    server.position_of(&placed)
 }
 
 #[test]
@@ -224,6 +217,36 @@ fn each_message_comes_once(hubs: [Server; 2]) {
 }
 
 #[test]
+fn a_message_leaves_a_client_out_at_each_hub() {
+    each_hub_leaves_it_out([start("excepts", &[]), start("excepts", &[])]);
+}
+
+fn each_hub_leaves_it_out(hubs: [Server; 2]) {
+    let text = "01234567-89ab-cdef-0123-456789abcdef";
+    let mut theirs = hubs.each_ref().map(|hub| Client::sse(hub, &format!("channel=a&client={text}")));
+    let mut others = hubs.each_ref().map(|hub| Client::sse(hub, "channel=a"));
+    theirs.iter_mut().chain(&mut others).for_each(|client| _ = client.has("id: "));
+    let first = position(&hubs[0], "<first>");
+    let own = Publication { except: ClientId::parse(text), ..Publication::new("a", b"<own>") };
+    let own = hubs[0].position_of(&hubs[0].publish(&own).unwrap());
+    position(&hubs[1], "<next>");
+    for client in &mut theirs {
+        client.has("<next>").has(&format!("id: {own}\nevent: push-position"));
+        assert!(!client.got.contains("<own>"), "{}", client.got);
+    }
+    others.iter_mut().for_each(|client| _ = client.has("<own>").has("<next>"));
+    // It moves to either hub, and to one that finds the message in the log.
+    for hub in &hubs {
+        let mut moved = Client::sse(hub, &format!("channel=a&since={first}&client={text}"));
+        assert!(!moved.has("<next>").got.contains("<own>"), "{}", moved.got);
+        Client::sse(hub, &format!("channel=a&since={first}")).has("<own>").has("<next>");
+    }
+    for hub in hubs {
+        hub.stop(Duration::ZERO);
+    }
+}
+
+#[test]
 fn a_stream_that_one_hub_ends_has_ended_on_all_hubs() {
     each_hub_shows_the_end([start("ends", &[]), start("ends", &[])]);
 }
@@ -311,7 +334,7 @@ fn a_log_that_loses_its_end_is_told_as_a_gap_in_each_transports_form() {
 
 #[test]
 fn a_client_that_is_ahead_waits_and_is_told_of_no_gap() {
-    let hub = start("ahead", &[("engine_timeout", "30s")]);
+    let hub = start("ahead", &[]);
     let placed = hub.publish(&Publication::new("a", b"here")).unwrap();
     let epoch = hub.position_of(&placed).split('-').next().unwrap().to_owned();
     // Heartbeats of the hub take numbers, too.

@@ -17,10 +17,10 @@ use crate::engine::shared::Shared;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::{Grant, Handover};
-use crate::hub::{Placed, Publication};
+use crate::hub::{Placed, Publication, Replacement};
 use crate::log::{Level, Log, Pulled};
 use crate::metrics::Stats;
-use crate::sys::{keys, standard};
+use crate::sys::{keys, socket, standard};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::users::Users;
@@ -161,15 +161,29 @@ impl Server {
     /// Takes over a connection, or returns it with the error. A grant of `None` is [`Kind::Invalid`], unless the option
     /// `auth` is set to `none`.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
-        self.hand_over(fd, Handover { head, grant, delays: true, followed: false })
+        self.hand_over_unchecked(fd, head, grant, false)
     }
 
     /// Takes over a connection that others follow at once; see `push_adopt_more`.
     pub fn adopt_more(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
-        self.hand_over(fd, Handover { head, grant, delays: true, followed: true })
+        self.hand_over_unchecked(fd, head, grant, true)
     }
 
-    /// [`Self::adopt`] and [`Self::adopt_more`].
+    /// Takes over a connection of which nothing is known yet.
+    fn hand_over_unchecked(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Grant>,
+        followed: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
+        match socket::check_encryption(&fd) {
+            Ok(checked) => self.hand_over(fd, Handover { head, grant, checked, followed }),
+            Err(text) => Err((Error::new(Kind::Descriptor, text), fd)),
+        }
+    }
+
+    /// Takes over a connection whose descriptor was checked.
     pub(crate) fn hand_over(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
         let fd = self.check_granted(connection.grant.is_some(), fd)?;
         if let Err(error) = connection.grant.as_ref().map_or(Ok(()), |grant| self.check_names(grant)) {
@@ -214,6 +228,11 @@ impl Server {
     /// Answers a client's call; see `push_answer`.
     pub fn answer_call(&self, request: u64, data: &[u8], binary: bool) -> Result<(), Error> {
         ask!(self, hub => hub.answer_call(request, data, binary))
+    }
+
+    /// Lets a client's message be published, as it is or replaced; see `push_allow_publish`.
+    pub fn allow_publish(&self, request: u64, instead: Option<&Replacement<'_>>) -> Result<(), Error> {
+        ask!(self, hub => hub.allow_publish(request, instead))
     }
 
     /// Closes one connection; see `push_close`.

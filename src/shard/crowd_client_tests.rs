@@ -2,6 +2,7 @@
 
 use super::sink_tests::mask;
 use crate::framing::inflate::Inflater;
+use crate::hub::ClientId;
 #[cfg(feature = "tls")]
 use rustls::ClientConnection;
 use serde_json::Value;
@@ -14,16 +15,43 @@ pub(super) struct Client {
     pub(super) masked: bool,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Box<ClientConnection>>,
-    pub(super) websocket: bool,
+    pub(super) kind: Kind,
     pub(super) inflater: Inflater,
     /// Read and not understood yet.
     pub(super) unread: Vec<u8>,
     pub(super) head: bool,
     pub(super) closed: bool,
+    /// The id that it has chosen.
+    pub(super) id: Option<ClientId>,
     /// Channels that it is on, and up to where all of each has come or was told to be gone.
     pub(super) on: BTreeMap<&'static str, u64>,
+    /// Those among them that it has by name.
+    pub(super) named: Vec<&'static str>,
+    /// Its patterns. It is on all channels that they fit.
+    pub(super) patterns: Vec<&'static str>,
+    /// By pattern: after which number it has brought everything, if that is known, and where it was joined.
+    pub(super) read: BTreeMap<&'static str, (Option<u64>, u64)>,
+    /// What it was told for the first of what it has asked for.
+    pub(super) told: Told,
     /// What it has asked for: of which channel, from where.
     pub(super) asked: VecDeque<(&'static str, Ask)>,
+}
+
+pub(super) enum Kind {
+    WebSocket,
+    Stream,
+    /// It polls with this request, up to the position.
+    Poll(String),
+}
+
+#[derive(Default)]
+pub(super) struct Told {
+    /// By channel: what it had missed before, up to there.
+    pub(super) missed: BTreeMap<&'static str, u64>,
+    /// True if anything of it may be gone.
+    pub(super) gap: bool,
+    /// True if the channel has ended.
+    pub(super) end: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +67,8 @@ pub(super) enum Item {
     /// The position in the head of the response.
     Head(u64),
     Object(Value),
+    /// The answer to a poll.
+    Answer(Value),
 }
 
 impl Client {
@@ -82,6 +112,9 @@ impl Client {
         if self.closed {
             return None;
         }
+        if matches!(self.kind, Kind::Poll(_)) {
+            return self.answer();
+        }
         if !self.head {
             let end = self.unread.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
             let head = String::from_utf8(self.unread.drain(..end).collect()).unwrap();
@@ -91,11 +124,22 @@ impl Client {
             let number = position.lines().next().unwrap().rsplit('-').next().unwrap();
             return Some(Item::Head(number.parse().unwrap()));
         }
-        if self.websocket {
-            self.frame()
-        } else {
-            self.line()
+        match self.kind {
+            Kind::WebSocket => self.frame(),
+            _ => self.line(),
         }
+    }
+
+    fn answer(&mut self) -> Option<Item> {
+        let size = self.unread.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&self.unread[..size]).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        let end = size + length.parse::<usize>().unwrap();
+        let answer = serde_json::from_slice(self.unread.get(size..end)?).unwrap();
+        self.unread.drain(..end);
+        self.head = true;
+        Some(Item::Answer(answer))
     }
 
     fn frame(&mut self) -> Option<Item> {

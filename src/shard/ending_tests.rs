@@ -1,13 +1,14 @@
 //! Whatever ends a connection or a poll, nothing of it stays counted.
 
 use super::order_tests::{adopt, client, shard, shard_with};
-use super::pipelining_tests::{publish, turn};
+use super::pipelining_tests::{publish, subscribe, turn, UPGRADE};
 use super::Shard;
 use crate::framing::close::Close;
 use crate::http::refusal::Refusal;
 use crate::shard::connection::conn::Phase;
 use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::turn::command::Adopted;
+use socket2::SockRef;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -163,4 +164,28 @@ fn the_close_of_a_connection_never_waits_for_its_client() {
     let (adopted, _) = client(None, b"GET /push?channel=a HTTP/1.1\r\n");
     shard.adopt(Adopted { fd: ours.into(), ..adopted });
     assert_eq!(linger(), None);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_client_that_is_too_slow_while_its_request_is_done_gets_the_last_words() {
+    let mut shard = shard_with(&[("outbox", "16KB")]);
+    let (adopted, mut client) = client(None, UPGRADE.replace("/push", "/push?channel=a").as_bytes());
+    SockRef::from(&adopted.fd).set_send_buffer_size(4096).unwrap();
+    shard.adopt(adopted);
+    // To subscribe is to be given what waits, and that is more than may wait.
+    (0..3).for_each(|_| publish(&shard.context.hub, "a", 100_000));
+    client.write_all(&subscribe()).unwrap();
+    turn(&mut shard);
+    client.set_nonblocking(true).unwrap();
+    let mut told = Vec::new();
+    let mut ended = false;
+    while !ended {
+        turn(&mut shard);
+        // An error says that there is no more yet.
+        ended = client.read_to_end(&mut told).is_ok();
+    }
+    let close = told.iter().rposition(|byte| *byte == 0x88).expect("a close frame");
+    assert_eq!(told[close + 2..close + 4], 4429u16.to_be_bytes());
+    assert_eq!(told.len(), close + 2 + usize::from(told[close + 1]));
 }

@@ -2,6 +2,7 @@
 
 use super::order_tests::{client, shard};
 use super::Shard;
+use crate::limits::Peer;
 use crate::shard::client::listing::{Found, ListingQuery, Order, Page, Wanted};
 use crate::shard::connection::conn::Conn;
 use crate::shard::turn::command::Command;
@@ -18,8 +19,15 @@ fn come(shard: &mut Shard, user: &str) -> UnixStream {
 }
 
 fn ask(shard: &Shard, after: u64, limit: usize) -> Receiver<Found> {
+    ask_for(shard, all(after, limit))
+}
+
+fn all(after: u64, limit: usize) -> Wanted {
+    Wanted { user: None, channel: None, address: None, order: Order::After(after), limit }
+}
+
+fn ask_for(shard: &Shard, wanted: Wanted) -> Receiver<Found> {
     let (told, hear) = channel();
-    let wanted = Wanted { user: None, channel: None, address: None, order: Order::After(after), limit };
     let tell = Box::new(move |found| drop(told.send(found)));
     shard.handle.tell(Command::List(Arc::new(ListingQuery::new(wanted, tell))));
     hear
@@ -64,6 +72,47 @@ fn a_turn_looks_at_few_connections_and_the_shard_has_turns_until_the_end() {
         assert!(hear.try_recv().is_ok());
     }
     assert!(shard.scans.listings.is_empty());
+}
+
+/// The rows that are told, and the turns that it takes.
+fn turns_for(shard: &mut Shard, wanted: Wanted) -> (usize, usize) {
+    let limit = wanted.limit;
+    let hear = ask_for(shard, wanted);
+    for turn in 1..10_000 {
+        shard.turn(&[]);
+        if let Ok(found) = hear.try_recv() {
+            return (found.page(Order::After(0), limit).rows.len(), turn);
+        }
+    }
+    panic!("the listing does not end");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn what_takes_longer_to_look_at_or_to_tell_takes_more_turns() {
+    let mut shard = shard();
+    let several: String = (0..40).map(|number| format!("&channel=c{number}")).collect();
+    let head = String::from_utf8(HEAD.to_vec()).unwrap().replace("channel=a", &several[1..]);
+    let _clients: Vec<_> = (0..20)
+        .map(|_| {
+            let (adopted, theirs) = client(Some("ada"), head.as_bytes());
+            shard.adopt(adopted);
+            theirs
+        })
+        .collect();
+    let (rows, turns) = turns_for(&mut shard, all(0, 1000));
+    // 4 are looked at in a turn. Of those with eight names a turn tells one.
+    assert!(rows == 20 && (20 / 4 + 20 / 2 + 1..60).contains(&turns), "{rows} {turns}");
+    let (rows, by_user) = turns_for(&mut shard, Wanted { user: Some("bob".into()), ..all(0, 1000) });
+    assert!(rows == 0 && by_user < 20 / 4 + 5, "{by_user}");
+    // The system is asked for each address.
+    let somewhere = Some(Peer::Ip("192.0.2.1".parse().unwrap()));
+    let (rows, by_address) = turns_for(&mut shard, Wanted { address: somewhere, ..all(0, 1000) });
+    assert!(rows == 0 && by_address >= 20, "{by_address}");
+    // Each has a list of channels that is looked through.
+    let channel = shard.context.hub.channel_id("c7").map(|id| (id, "c8".into()));
+    let (rows, by_channel) = turns_for(&mut shard, Wanted { channel, ..all(0, 1000) });
+    assert!(rows == 0 && by_channel > by_user, "{by_channel}");
 }
 
 #[test]

@@ -4,13 +4,21 @@
 //! idle subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads what is
 //! readable, takes the whole mailbox, and writes once to each connection that has something.
 
+#[cfg(test)]
+mod checking_tests;
 pub(crate) mod client;
 pub(crate) mod connection;
 #[cfg(test)]
 mod crowd_client_tests;
 #[cfg(test)]
+mod crowd_polling_tests;
+#[cfg(test)]
+mod crowd_reading_tests;
+#[cfg(test)]
 mod crowd_tests;
 pub(crate) mod delivery;
+#[cfg(all(test, feature = "tls"))]
+mod encrypted_tests;
 #[cfg(test)]
 mod ending_tests;
 #[cfg(test)]
@@ -29,6 +37,12 @@ pub(crate) mod panic_tests;
 mod pipelining_tests;
 #[cfg(test)]
 mod published_tests;
+#[cfg(test)]
+mod refused_tests;
+#[cfg(test)]
+mod revocation_tests;
+#[cfg(test)]
+mod roll_tests;
 #[cfg(all(test, feature = "tls"))]
 mod secure_tests;
 #[cfg(all(test, feature = "tls"))]
@@ -48,6 +62,7 @@ use crate::context::Context;
 use crate::dialect::Encoder;
 use crate::framing::inflate::Inflater;
 use client::calls::Calls;
+use client::checks::Checks;
 use client::scans::Scans;
 use connection::accept::Registry;
 use connection::conn::{Conn, SideTables, Token};
@@ -118,6 +133,10 @@ struct Questions {
     patience: Patience,
     /// Calls of live clients.
     calls: Calls,
+    /// Messages of clients that the host checks.
+    checks: Checks,
+    /// The bytes of these, as they were noted last.
+    check_bytes: usize,
 }
 
 impl Shard {
@@ -160,6 +179,8 @@ impl Shard {
                 last: getrandom::u64().unwrap_or(0) >> 16,
                 patience: Patience::default(),
                 calls: Calls::default(),
+                checks: Checks::default(),
+                check_bytes: 0,
             },
             scans: Scans::default(),
             shutdown: Shutdown::default(),

@@ -12,6 +12,7 @@ use crate::grant::Grant;
 use crate::hub::{Epoch, Hub, Message, Outgoing, Publication};
 use crate::log::{Level, Log};
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
+use crate::sys::socket::Checked;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
 pub(super) fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let grant = Some(Arc::new(Grant::new(user, &[], &["*".into()], 0, false, true).unwrap()));
-    (Adopted { fd: ours.into(), head: head.to_vec().into(), grant, delays: false }, theirs)
+    (Adopted { fd: ours.into(), head: head.to_vec().into(), grant, checked: Checked::default() }, theirs)
 }
 
 fn publish(shard: &Shard, channel: &str) {

@@ -1,4 +1,5 @@
-//! Clocks. The hub and the codecs own no clock: their callers read one here and pass the time in.
+//! Clocks. The hub and the codecs of messages own no clock: their callers read one here and pass the time in. Only the
+//! `Date` of a response is read where its head is written.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

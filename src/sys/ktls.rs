@@ -2,7 +2,8 @@
 //! read.
 
 use super::ancillary::{self, Kind};
-use super::{check, standard};
+pub(crate) use super::encryption::Version;
+use super::{check, encryption, standard};
 use socket2::{Domain, Socket, Type};
 use std::ffi::CStr;
 use std::io;
@@ -17,17 +18,15 @@ const TLS_SET_RECORD_TYPE: libc::c_int = 1;
 const TLS_GET_RECORD_TYPE: libc::c_int = 2;
 const ULP: &CStr = c"tls";
 
+/// The type of the records that are alerts (RFC 8446, appendix B.1).
+pub(crate) const ALERT: u8 = 21;
+/// The alert that no more comes, a warning. It is the same in both versions (RFC 8446, appendix B.2).
+pub(crate) const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+
 /// The size of the largest of the structs that describe keys.
 const LARGEST: usize = 56;
 /// How long a connection to ourselves may take.
 const CONNECT: Duration = Duration::from_secs(1);
-
-/// A version of TLS, by the number that it has in the kernel's interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    Tls12 = 0x0303,
-    Tls13 = 0x0304,
-}
 
 /// A cipher, by the number that it has in the kernel's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +174,13 @@ pub(crate) fn recv(fd: &OwnedFd, into: &mut [u8]) -> io::Result<(Option<u8>, usi
 pub(crate) fn send_record(fd: &OwnedFd, kind: u8, bytes: &[u8]) -> io::Result<usize> {
     const SET: Kind = Kind { level: libc::SOL_TLS, kind: TLS_SET_RECORD_TYPE };
     ancillary::send(fd, bytes, Some((SET, &[kind])))
+}
+
+/// Tells the peer that no more comes, if the kernel encrypts for the connection and the socket has room.
+pub(crate) fn say_goodbye(fd: &OwnedFd) {
+    if matches!(encryption::of(fd.as_raw_fd()), Ok(Some(_))) {
+        let _ = send_record(fd, ALERT, &CLOSE_NOTIFY);
+    }
 }
 
 /// Takes the error that a connection has, if it has one. While it has one, nothing can be sent.

@@ -8,6 +8,7 @@
 mod ancillary;
 pub(crate) mod cancel;
 pub(crate) mod clock;
+pub(crate) mod encryption;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 pub(crate) mod flock;

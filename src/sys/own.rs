@@ -57,9 +57,26 @@ fn setting(name: libc::c_int) -> Option<u64> {
     u64::try_from(value).ok().filter(|value| *value > 0)
 }
 
+/// The name of this machine (gethostname(2)). `None`: it has none that is UTF-8.
+pub(crate) fn host_name() -> Option<String> {
+    // Linux has at most 64 bytes.
+    let mut name = [0_u8; 256];
+    // SAFETY: the call writes at most as many bytes as it is told, into an array that we own. The last byte stays 0.
+    check(unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) }).ok()?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    String::from_utf8(name.to_vec()).ok().filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files of the kernel")]
+    fn the_name_of_the_machine_is_that_of_the_kernel() {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(host_name().as_deref(), Some(name.trim_end()).filter(|name| !name.is_empty()));
+    }
 
     #[test]
     #[cfg_attr(miri, ignore = "files of the kernel")]

@@ -6,6 +6,7 @@
 #[cfg(all(feature = "tls", any(test, fuzzing)))]
 pub(crate) mod short;
 
+use super::encryption::{self, Version};
 use super::{check, check_len, standard};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
@@ -176,11 +177,25 @@ pub(crate) fn is_connected(fd: BorrowedFd<'_>) -> bool {
     SockRef::from(&fd).peer_addr().is_ok()
 }
 
-/// Checks that a descriptor is a connected stream socket, and changes nothing about it. `Ok(true)`: small writes to it
-/// are delayed, since TCP_NODELAY is not set. `Err` is the reason why the library can't take the descriptor.
+/// What is known of a connection that a host hands over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// Small writes to it may be delayed, as TCP does by default.
+    pub(crate) delays: bool,
+    /// The version of TLS, if the kernel encrypts and decrypts for it.
+    pub(crate) tls: Option<Version>,
+}
+
+/// What is known of a connection without a check of its descriptor. `Err`: its TLS can't be served.
+pub(crate) fn check_encryption(fd: &OwnedFd) -> Result<Checked, &'static str> {
+    Ok(Checked { delays: true, tls: encryption::of(fd.as_raw_fd())? })
+}
+
+/// Checks that a descriptor is a connected stream socket, and changes nothing about it. `Err` is the reason why the
+/// library can't take the descriptor.
 ///
-/// This makes only two system calls, because it is on the path of every connection that a host hands over.
-pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
+/// This makes only three system calls, because it is on the path of every connection that a host hands over.
+pub(crate) fn check_connected_stream(fd: RawFd) -> Result<Checked, &'static str> {
     if fd < 0 {
         return Err("the descriptor is negative");
     }
@@ -203,13 +218,13 @@ pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
     if family != libc::AF_UNIX {
         // Only TCP has this option, so its presence also shows that this is a stream socket.
         if let Ok(nodelay) = int_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY) {
-            return Ok(nodelay == 0);
+            return Ok(Checked { delays: nodelay == 0, tls: encryption::of(fd)? });
         }
     }
     if int_option(fd, libc::SOL_SOCKET, libc::SO_TYPE).unwrap_or(-1) != libc::SOCK_STREAM {
         return Err("the socket is not a stream socket");
     }
-    Ok(family != libc::AF_UNIX)
+    Ok(Checked { delays: family != libc::AF_UNIX, tls: None })
 }
 
 /// Takes a checked descriptor from the host.

@@ -86,10 +86,24 @@ struct Run {
     refusals: Refusals,
 }
 
-/// Spans under way, encoded once.
+/// Spans under way, encoded once. They count as dropped if nothing else becomes of them: a panic may be in between.
 struct Batch {
     body: Bytes,
     spans: u64,
+    tracer: Arc<Tracer>,
+}
+
+impl Batch {
+    /// The collector has said what becomes of them. Returns their number.
+    fn settle(&mut self) -> u64 {
+        std::mem::take(&mut self.spans)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.tracer.tally.dropped.fetch_add(self.spans, Ordering::Relaxed);
+    }
 }
 
 /// What the log has said last.
@@ -206,9 +220,10 @@ impl Run {
             }
             sleep_until(again).await;
         }
-        let left = self.held.take().map_or(0, |batch| batch.spans) + self.tracer.queue.take(usize::MAX).len() as u64;
+        let queued = self.tracer.queue.take(usize::MAX).len() as u64;
+        self.tracer.tally.dropped.fetch_add(queued, Ordering::Relaxed);
+        let left = queued + self.held.take().map_or(0, |batch| batch.spans);
         if left > 0 {
-            self.tracer.tally.dropped.fetch_add(left, Ordering::Relaxed);
             let text = format_args!("trace: {}: the hub ends; {left} spans are dropped", self.url);
             self.log.line(Level::Warn, text);
         }
@@ -238,13 +253,14 @@ impl Run {
     /// Exports all spans that wait.
     async fn export_all(&mut self) -> Result<(), Failed> {
         loop {
-            let Some(batch) = self.held.take().or_else(|| self.next_batch()) else { return Ok(()) };
+            let Some(mut batch) = self.held.take().or_else(|| self.next_batch()) else { return Ok(()) };
             let said = self.ask(batch.body.clone()).await;
             let tally = &self.tracer.tally;
             match said {
                 Ok(Said::Taken { rejected, why }) => {
-                    let rejected = rejected.min(batch.spans);
-                    tally.exported.fetch_add(batch.spans - rejected, Ordering::Relaxed);
+                    let spans = batch.settle();
+                    let rejected = rejected.min(spans);
+                    tally.exported.fetch_add(spans - rejected, Ordering::Relaxed);
                     tally.rejected.fetch_add(rejected, Ordering::Relaxed);
                     (self.failures, self.answers) = (0, true);
                     self.say_up();
@@ -255,9 +271,10 @@ impl Run {
                     }
                 }
                 Ok(Said::Never(why, status)) => {
-                    tally.rejected.fetch_add(batch.spans, Ordering::Relaxed);
+                    let spans = batch.settle();
+                    tally.rejected.fetch_add(spans, Ordering::Relaxed);
                     (self.failures, self.answers) = (0, true);
-                    self.warn(Reason::Status(status), batch.spans, |spans| format!("{why}; {spans} spans are dropped"));
+                    self.warn(Reason::Status(status), spans, |spans| format!("{why}; {spans} spans are dropped"));
                 }
                 Ok(Said::Later(why, after)) => {
                     self.hold(batch, why);
@@ -275,10 +292,14 @@ impl Run {
 
     fn next_batch(&self) -> Option<Batch> {
         let spans = self.tracer.queue.take(BATCH);
+        if spans.is_empty() {
+            return None;
+        }
+        let mut batch = Batch { body: Bytes::new(), spans: spans.len() as u64, tracer: self.tracer.clone() };
         #[cfg(test)]
         super::exporter_tests::maybe_panic(&spans);
-        let count = spans.len() as u64;
-        (count > 0).then(|| Batch { body: otlp::request(&self.service, &self.instance, spans).into(), spans: count })
+        batch.body = otlp::request(&self.service, &self.instance, spans).into();
+        Some(batch)
     }
 
     fn hold(&mut self, batch: Batch, why: String) {

@@ -34,7 +34,6 @@ pub(crate) use under_way::Ticket;
 
 use queue::Queue;
 use span::Begun;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use under_way::UnderWay;
@@ -60,20 +59,22 @@ pub(crate) struct Tracer {
     tally: Tally,
 }
 
+partial_debug!(Tracer { open, tally });
+
 /// What [`Tracer::outcomes`] says where nothing is traced.
 pub(crate) const NO_OUTCOMES: [(&str, u64); 3] = [("exported", 0), ("rejected", 0), ("dropped", 0)];
 
 /// What became of spans, since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+struct Tally {
     /// The collector has taken them.
-    pub(crate) exported: AtomicU64,
+    exported: AtomicU64,
     /// The collector has refused them.
-    pub(crate) rejected: AtomicU64,
-    /// There was no room for them, or they were left when the hub ended.
-    pub(crate) dropped: AtomicU64,
+    rejected: AtomicU64,
+    /// There was no room for them, the exporter panicked at them, or they were left when the hub ended.
+    dropped: AtomicU64,
     /// The exporter has panicked.
-    pub(crate) panics: AtomicU64,
+    panics: AtomicU64,
 }
 
 impl Tracer {
@@ -156,12 +157,6 @@ impl Tracer {
     /// The panics of the thread that exports.
     pub(crate) fn panics(&self) -> u64 {
         self.tally.panics.load(Ordering::Relaxed)
-    }
-}
-
-impl fmt::Debug for Tracer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tracer").field("open", &self.open).field("tally", &self.tally).finish_non_exhaustive()
     }
 }
 

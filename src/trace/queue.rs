@@ -2,7 +2,6 @@
 
 use super::span::Ended;
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -18,6 +17,8 @@ pub(super) struct Queue {
     /// Half of the room is taken.
     filled: Notify,
 }
+
+partial_debug!(Queue { room });
 
 /// A queue that grows moves what it has, while others wait for its lock. So it has only references.
 type Spans = VecDeque<Box<Ended>>;
@@ -79,12 +80,6 @@ impl Queue {
 
 fn lock(spans: &Mutex<Spans>) -> MutexGuard<'_, Spans> {
     spans.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl fmt::Debug for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("room", &self.room).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

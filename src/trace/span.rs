@@ -3,7 +3,6 @@
 use super::under_way::Ticket;
 use super::{Traceparent, Tracer};
 use crate::sys::clock;
-use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +17,8 @@ struct Open {
     begun: Option<Begun>,
     progress: Mutex<Progress>,
 }
+
+partial_debug!(Span);
 
 /// What is known of a span at its begin.
 #[derive(Debug)]
@@ -147,12 +148,6 @@ impl Drop for Open {
         if !self.tracer.queue.add(Ended { begun, progress }) {
             self.tracer.tally.dropped.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-impl fmt::Debug for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Span").finish_non_exhaustive()
     }
 }
 

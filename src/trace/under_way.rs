@@ -3,7 +3,6 @@
 use super::span::Span;
 use crate::sys::clock;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +32,8 @@ struct Table {
     /// By number, so that nobody has to look through all for the oldest.
     spans: BTreeMap<Ticket, Waiting>,
 }
+
+partial_debug!(UnderWay);
 
 struct Waiting {
     span: Span,
@@ -119,12 +120,6 @@ impl UnderWay {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for UnderWay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnderWay").finish_non_exhaustive()
     }
 }
 

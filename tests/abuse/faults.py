@@ -59,7 +59,8 @@ def clock(report):
         file.write_text("+0")
         environment = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
                        "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        options = ("threads=1", "auth=jwt", f"jwt_secret={secret}", "heartbeat=200ms", "history_age=1h")
+        options = ("threads=1", "auth=jwt", f"jwt_secret={secret}", "heartbeat=200ms", "ping_timeout=1h",
+                   "history_age=1h")
         with Hub(*options, environment=environment) as hub:
             first = hub.publish("a", b"first")[1]
 

@@ -1,7 +1,7 @@
 //! Calls of attached hosts, and the hub's answers.
 
-use super::{adopt, attached, hub, path, publish, websocket};
-use crate::common::{until, Client, Host, PATIENCE, UPGRADE};
+use super::{adopt, attached, hub, logged_hub, pair, path, publish, websocket};
+use crate::common::{until, Client, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::events::{Event, EventKind};
 use push::grant::{Grant, Terms};
@@ -48,7 +48,7 @@ fn messages_of_one_host_reach_the_clients_of_another_in_order() {
 #[test]
 fn a_host_begins_and_ends_streams_in_the_order_of_its_calls() {
     let path = path();
-    let hub = hub(&path, &[("channel.unkept.history_count", "0")]);
+    let _hub = hub(&path, &[("channel.unkept.history_count", "0")]);
     let (one, two) = (attached(&path, &[]), attached(&path, &[]));
     let mut client = websocket(&two, "channel=a", None);
     one.post(&Publication::mark("a", Mark::Begin)).unwrap();
@@ -67,15 +67,12 @@ fn a_host_begins_and_ends_streams_in_the_order_of_its_calls() {
         let refused = one.publish(&Publication::mark(channel, Mark::End)).unwrap_err();
         assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
     }
-    [one, two].into_iter().for_each(|host| _ = host.stop(Duration::from_secs(1)));
-    hub.stop();
+    [one, two].into_iter().for_each(|host| host.stop(Duration::from_secs(1)));
 }
 
 #[test]
 fn the_hubs_keys_errors_and_bounds_apply_to_hosts() {
-    let path = path();
-    let hub = hub(&path, &[("max_message", "1KB")]);
-    let host = attached(&path, &[]);
+    let (hub, host) = pair(&[("max_message", "1KB")]);
     let keyed = Publication { key: Some("k"), ..Publication::new("a", b"x") };
     assert_eq!(host.publish(&keyed).unwrap().seq, host.publish(&keyed).unwrap().seq);
     let large = [0; 1025];
@@ -85,8 +82,6 @@ fn the_hubs_keys_errors_and_bounds_apply_to_hosts() {
     assert_eq!(host.deny(1, 200, "").unwrap_err().kind(), Kind::Invalid);
     assert_eq!(hub.server.next_event(None).unwrap_err().kind(), Kind::Unsupported);
     assert!(host.addresses().is_empty());
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
@@ -113,16 +108,11 @@ fn any_host_takes_channels_from_a_user_and_renews_a_grant() {
     two.revoke_channel("eve", "*", "").unwrap();
     assert_eq!(ann.close_code(), 4403);
     assert_eq!(two.revoke_channel("", "a", "").unwrap_err().kind(), Kind::Invalid);
-    one.stop(Duration::ZERO);
-    two.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn the_host_is_asked_and_decides_on_the_client() {
-    let path = path();
-    let hub = hub(&path, &[("auth", "host")]);
-    let host = attached(&path, &[]);
+    let (hub, host) = pair(&[("auth", "host")]);
     host.event_fd().unwrap();
     // This was answered, so the hub has got the request for events before it.
     host.stats().unwrap();
@@ -139,14 +129,11 @@ fn the_host_is_asked_and_decides_on_the_client() {
     host.stop(Duration::ZERO);
     // There is no hub to ask any more, so the answer comes at once, and not after the timeout.
     until("the hub has seen its end", || hub.get("channel=a", "").head().starts_with("HTTP/1.1 503 "));
-    hub.stop();
 }
 
 #[test]
 fn what_a_host_subscribes_a_client_to_reaches_the_hub() {
-    let path = path();
-    let hub = hub(&path, &[("auth", "host")]);
-    let host = attached(&path, &[]);
+    let (hub, host) = pair(&[("auth", "host")]);
     host.event_fd().unwrap();
     host.stats().unwrap();
     let names = ["a".to_owned(), "b".to_owned()];
@@ -163,15 +150,11 @@ fn what_a_host_subscribes_a_client_to_reaches_the_hub() {
     for client in [&mut adopted, &mut asked] {
         assert_eq!((client.text(), client.text()), ("a".into(), "b".into()));
     }
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn a_grants_lists_for_publishing_reach_the_hub() {
-    let path = path();
-    let hub = hub(&path, &[("auth", "host")]);
-    let host = attached(&path, &[]);
+    let (hub, host) = pair(&[("auth", "host")]);
     host.event_fd().unwrap();
     host.stats().unwrap();
     let (reads, writes, other) = (["news".to_owned()], ["cmd".to_owned()], ["other".to_owned()]);
@@ -208,8 +191,6 @@ fn a_grants_lists_for_publishing_reach_the_hub() {
         until("the new grant has come", || publish(client, "other").contains("\"published\""));
         assert!(publish(client, "cmd").contains("\"code\":\"publish\""));
     }
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 /// The next event of a kind.
@@ -221,7 +202,7 @@ fn event_of(host: &Server, kind: EventKind) -> Event {
 #[test]
 fn a_batch_that_the_hub_can_not_publish_is_refused_or_logged() {
     let path = path();
-    let (hub, lines) = Host::logged(&[("mailbox", "16"), ("attach_listen", &path)]);
+    let (_hub, lines) = logged_hub(&path, &[("mailbox", "16")]);
     let host = attached(&path, &[]);
     let mut client = websocket(&host, "channel=a", None);
     let batch = |count: usize| vec![Publication::new("a", b"x"); count];
@@ -259,8 +240,6 @@ fn a_batch_that_the_hub_can_not_publish_is_refused_or_logged() {
     });
     let quiet = lines.lock().unwrap().iter().all(|line| !line.contains("no such connection"));
     assert!(quiet, "what has gone is for who looks closely (log_level=debug)");
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 /// A host that speaks the first version of the protocol, and has sent its hello frame.

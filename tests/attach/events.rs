@@ -10,7 +10,7 @@ use std::time::Duration;
 #[test]
 fn events_go_to_the_host_that_handed_over_then_to_one_of_its_name() {
     let path = path();
-    let hub = hub(&path, &[]);
+    let _hub = hub(&path, &[]);
     let one = attached(&path, &[("attach_name", "web")]);
     let two = attached(&path, &[("attach_name", "web")]);
     let other = attached(&path, &[("attach_name", "other")]);
@@ -37,15 +37,12 @@ fn events_go_to_the_host_that_handed_over_then_to_one_of_its_name() {
     assert_eq!(client.close_code(), 4403);
     until("the end is told", || two.next_event(Some(PATIENCE)).unwrap().kind == EventKind::Close);
     assert_eq!(other.next_event(Some(Duration::ZERO)).unwrap_err().kind(), Kind::Timeout);
-    two.stop(Duration::ZERO);
-    other.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn a_host_that_takes_no_events_holds_up_its_own_clients_only() {
     let path = path();
-    let hub = hub(&path, &[("event_queue", "16")]);
+    let _hub = hub(&path, &[("event_queue", "16")]);
     let slow = attached(&path, &[("attach_name", "slow"), ("event_queue", "16")]);
     let quick = attached(&path, &[("attach_name", "quick"), ("event_queue", "16")]);
     slow.event_fd().unwrap();
@@ -78,15 +75,12 @@ fn a_host_that_takes_no_events_holds_up_its_own_clients_only() {
         }
     }
     drop(sender.join().unwrap());
-    slow.stop(Duration::ZERO);
-    quick.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn a_host_that_takes_no_events_can_not_fill_the_hub() {
     let path = path();
-    let hub = hub(&path, &[("event_queue", "16")]);
+    let _hub = hub(&path, &[("event_queue", "16")]);
     let (deaf, other) = (attached(&path, &[("event_queue", "16")]), attached(&path, &[("attach_name", "other")]));
     // The host has asked for events, and takes none: the hub holds them.
     deaf.event_fd().unwrap();
@@ -106,14 +100,12 @@ fn a_host_that_takes_no_events_can_not_fill_the_hub() {
         while deaf.next_event(Some(Duration::ZERO)).is_ok() {}
         adopt(&deaf, &head, None).head().starts_with("HTTP/1.1 101 ")
     });
-    drop((deaf, other));
-    hub.stop();
 }
 
 #[test]
 fn a_host_is_told_of_the_kinds_that_it_wants() {
     let path = path();
-    let hub = hub(&path, &[("event_queue", "16")]);
+    let _hub = hub(&path, &[("event_queue", "16")]);
     let host = attached(&path, &[("events", "message"), ("event_queue", "16")]);
     host.event_fd().unwrap();
     // More clients come and go than the hub may tell of at once, and the host takes no event.
@@ -123,6 +115,4 @@ fn a_host_is_told_of_the_kinds_that_it_wants() {
         let event = host.next_event(Some(PATIENCE)).unwrap();
         assert_eq!((event.kind, &*event.data), (EventKind::Message, n.to_string().as_bytes()));
     }
-    host.stop(Duration::ZERO);
-    hub.stop();
 }

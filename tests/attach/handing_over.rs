@@ -1,6 +1,6 @@
 //! Connections that attached hosts hand over.
 
-use super::{adopt, attached, hub, path, publish, websocket};
+use super::{adopt, hub, pair, path, publish, websocket};
 use crate::common::{until, Client, Lines};
 use push::error::Kind;
 use push::Server;
@@ -11,9 +11,7 @@ use std::time::Duration;
 
 #[test]
 fn connections_that_follow_one_another_are_sent_together() {
-    let path = path();
-    let hub = hub(&path, &[]);
-    let host = attached(&path, &[]);
+    let (hub, host) = pair(&[]);
     publish(&host, "a", "before");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let head = "GET /push?channel=a&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -46,15 +44,11 @@ fn connections_that_follow_one_another_are_sent_together() {
         assert!(client.head().starts_with("HTTP/1.1 200 "));
     }
     assert_eq!(host.stats().unwrap().adopted, waiting.len() as u64);
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn a_full_hub_answers_connections_that_were_handed_over() {
-    let path = path();
-    let hub = hub(&path, &[("max_connections", "1")]);
-    let host = attached(&path, &[]);
+    let (_hub, host) = pair(&[("max_connections", "1")]);
     let _first = websocket(&host, "channel=a", None);
     let mut second = adopt(&host, "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n", None);
     assert!(second.head().starts_with("HTTP/1.1 503 "));
@@ -62,15 +56,11 @@ fn a_full_hub_answers_connections_that_were_handed_over() {
     let events = "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
     let (head, body) = adopt(&host, events, None).response();
     assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("event: push-close\n"), "{head}{body}");
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn many_connections_are_handed_over_in_one_go() {
-    let path = path();
-    let hub = hub(&path, &[]);
-    let host = attached(&path, &[]);
+    let (hub, host) = pair(&[]);
     let head = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut clients: Vec<_> = (0..200).map(|_| adopt(&host, head, None)).collect();
     for client in &mut clients {
@@ -81,8 +71,6 @@ fn many_connections_are_handed_over_in_one_go() {
     for client in &mut clients {
         client.until("\"data\":\"x\"");
     }
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]

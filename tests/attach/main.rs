@@ -6,33 +6,81 @@ mod common;
 mod away;
 mod calls;
 mod events;
+mod except;
 mod handing_over;
 mod strangers;
 mod to_users;
 
-use common::{attached, socket_path, Client, Host, UPGRADE};
+use common::{adopted as adopt, socket_path, Client, Host, Lines, UPGRADE};
 use push::grant::Grant;
 use push::hub::Publication;
 use push::Server;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::ops::Deref;
+use std::time::Duration;
 
 /// The option that names a socket for this test alone.
 fn path() -> String {
     format!("unix:{}", socket_path())
 }
 
-fn hub(path: &str, options: &[(&str, &str)]) -> Host {
-    Host::start(&[&[("attach_listen", path)], options].concat())
+/// A hub or a host, which ends with its test. It may also be ended before.
+struct Ending<T> {
+    running: Option<T>,
+    end: fn(T),
 }
 
-/// A client. A host has accepted its connection, read `head` from it, and handed it over.
-fn adopt(server: &Server, head: &str, grant: Option<Grant>) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (accepted, _) = listener.accept().unwrap();
-    server.adopt(OwnedFd::from(accepted), head.as_bytes(), grant).unwrap();
-    Client::over(client)
+type Hub = Ending<Host>;
+
+type Attached = Ending<Server>;
+
+impl Hub {
+    fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Attached {
+    fn stop(mut self, drain: Duration) {
+        self.running.take().unwrap().stop(drain);
+    }
+}
+
+impl<T> Deref for Ending<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.running.as_ref().unwrap()
+    }
+}
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        match self.running.take() {
+            // A test that has failed says so at once.
+            Some(server) if !std::thread::panicking() => (self.end)(server),
+            _ => {}
+        }
+    }
+}
+
+fn hub(path: &str, options: &[(&str, &str)]) -> Hub {
+    Ending { running: Some(Host::start(&[&[("attach_listen", path)], options].concat())), end: Host::stop }
+}
+
+/// A hub, with its log.
+fn logged_hub(path: &str, options: &[(&str, &str)]) -> (Hub, Lines) {
+    let (host, lines) = Host::logged(&[&[("attach_listen", path)], options].concat());
+    (Ending { running: Some(host), end: Host::stop }, lines)
+}
+
+fn attached(path: &str, options: &[(&str, &str)]) -> Attached {
+    Ending { running: Some(common::attached(path, options)), end: |server| _ = server.stop(Duration::ZERO) }
+}
+
+/// A hub with these options, and a host that is attached to it.
+fn pair(options: &[(&str, &str)]) -> (Hub, Attached) {
+    let path = path();
+    (hub(&path, options), attached(&path, &[]))
 }
 
 fn websocket(server: &Server, query: &str, grant: Option<Grant>) -> Client {

@@ -1,6 +1,6 @@
 //! Which processes may attach. Others, and processes that do not speak the protocol, are disconnected.
 
-use super::{attached, hub, path, publish, websocket};
+use super::{attached, hub, pair, path, publish, websocket};
 use crate::common::{until, PATIENCE};
 use push::hub::Publication;
 use push::{Builder, Server};
@@ -12,12 +12,11 @@ use std::time::Duration;
 #[test]
 fn strangers_are_turned_away() {
     let path = path();
-    let hub = hub(&path, &[("attach_uids", "4294967294")]);
+    let _hub = hub(&path, &[("attach_uids", "4294967294")]);
     let mut builder = Builder::default();
     builder.set("attach", &path).unwrap();
     let error = Server::start(builder).unwrap_err();
     assert!(error.to_string().contains("this user may not attach"), "{error}");
-    hub.stop();
 }
 
 #[test]
@@ -35,7 +34,7 @@ fn only_its_owner_may_use_the_socket_by_default() {
 #[test]
 fn garbage_and_other_versions_are_disconnected() {
     let path = path();
-    let hub = hub(&path, &[]);
+    let _hub = hub(&path, &[]);
     let connect = || {
         let stream = UnixStream::connect(path.strip_prefix("unix:").unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -54,8 +53,8 @@ fn garbage_and_other_versions_are_disconnected() {
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         vec![0; 64],
         vec![0xff; 64],
-        vec![1, 0, 0, 0, 11],
-        hello(11),
+        vec![1, 0, 0, 0, 12],
+        hello(14),
         // A frame with a part that claims to be longer; a second hello; a descriptor that did not come.
         [hello(1), vec![2, 0, 0, 0, 2, 9]].concat(),
         [hello(1), hello(1)].concat(),
@@ -67,9 +66,9 @@ fn garbage_and_other_versions_are_disconnected() {
         let mut answer = Vec::new();
         // It is disconnected, with an end, or with a reset if bytes were left.
         let _ = stream.read_to_end(&mut answer);
-        if *case == hello(11) {
+        if *case == hello(14) {
             let text = String::from_utf8_lossy(&answer);
-            assert!(text.contains("the host speaks version 11"), "{text}");
+            assert!(text.contains("the host speaks version 14"), "{text}");
         }
     }
     // A frame is cut in the middle. The hub waits for the rest, and drops the frame when the host goes.
@@ -78,14 +77,12 @@ fn garbage_and_other_versions_are_disconnected() {
     drop(cut);
     let host = attached(&path, &[]);
     publish(&host, "a", "still there");
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
 fn half_open_attachments_do_not_pile_up() {
     let path = path();
-    let hub = hub(&path, &[]);
+    let _hub = hub(&path, &[]);
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let mut held = Vec::new();
     let before = open();
@@ -103,20 +100,15 @@ fn half_open_attachments_do_not_pile_up() {
     host.stop(Duration::ZERO);
     // Other tests of this process open descriptors, too.
     until("they are let go", || open() < before + 200);
-    hub.stop();
 }
 
 #[test]
 fn descriptors_of_another_kind_are_refused() {
-    let path = path();
-    let hub = hub(&path, &[]);
-    let host = attached(&path, &[]);
+    let (_hub, host) = pair(&[]);
     let file = std::fs::File::open("/dev/null").unwrap();
     host.adopt(OwnedFd::from(file), b"GET /push?channel=a HTTP/1.1\r\n\r\n", None).unwrap();
     let mut client = websocket(&host, "channel=a", None);
     publish(&host, "a", "x");
     assert_eq!(client.text(), "x");
     assert_eq!(host.stats().unwrap().adopted, 1);
-    host.stop(Duration::ZERO);
-    hub.stop();
 }

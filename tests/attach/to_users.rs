@@ -1,11 +1,10 @@
 //! Messages of attached hosts to users. The hub's option `user_channel` counts, not the host's.
 
-use super::{adopt, attached, hub, path, websocket};
-use crate::common::{until, Host};
+use super::{adopt, attached, hub, logged_hub, path, websocket};
+use crate::common::until;
 use push::error::Kind;
 use push::grant::{Grant, Terms};
 use push::hub::Publication;
-use std::time::Duration;
 
 fn of_user(user: &str) -> Grant {
     Grant::new(Some(user), &[], &["news".into()], 0, false, false).unwrap()
@@ -38,10 +37,6 @@ fn a_host_publishes_to_a_user_of_any_host_in_the_order_of_its_calls() {
         got.contains("\"1\"") && got.contains(&hosts[0].position_of(&placed)) && !got.contains("not hers"),
         "{got}"
     );
-    for host in hosts {
-        host.stop(Duration::ZERO);
-    }
-    hub.stop();
 }
 
 #[test]
@@ -63,8 +58,6 @@ fn a_hub_whose_option_is_off_publishes_nothing_and_says_so() {
     let mut client = websocket(&host, "channel=user:ada", Some(named));
     host.post(&Publication::new("user:ada", b"plain")).unwrap();
     assert_eq!(client.text(), "plain");
-    host.stop(Duration::ZERO);
-    hub.stop();
 }
 
 #[test]
@@ -78,7 +71,7 @@ fn what_waits_for_a_hub_is_refused_by_the_one_that_comes() {
     host.post(&Publication::new("news", b"fine")).unwrap();
     let head = "GET /push?channel=news&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut client = adopt(&host, head, Some(bad()));
-    let (off, lines) = Host::logged(&[("attach_listen", &path)]);
+    let (off, lines) = logged_hub(&path, &[]);
     until("the hub has refused it", || host.stats().is_ok_and(|stats| stats.undone == 1));
     assert_eq!(off.server.stats().unwrap().seq, 1, "only the one to news");
     let says = |line: &String| line.contains("publishing for process ") && line.contains("option user_channel is off");
@@ -88,7 +81,7 @@ fn what_waits_for_a_hub_is_refused_by_the_one_that_comes() {
     until("the host has noticed", || host.post_user("ada", &Publication::new("", b"x")).is_ok());
     // The same with a hub whose users have channels: this grant can't be.
     let mut client = adopt(&host, head, Some(bad()));
-    let (on, lines) = Host::logged(&[("attach_listen", &path), ("user_channel", "true")]);
+    let (_on, lines) = logged_hub(&path, &[("user_channel", "true")]);
     let (head, body) = client.response();
     assert!(head.starts_with("HTTP/1.1 403 ") && body.contains("denied"), "{head}{body}");
     let says = |line: &String| line.contains("names that begin with user: belong to the library");
@@ -97,6 +90,4 @@ fn what_waits_for_a_hub_is_refused_by_the_one_that_comes() {
     let error = host.renew(1 << 40, bad()).unwrap_err();
     assert!(error.kind() == Kind::Invalid && error.to_string().contains("user:bob"), "{error}");
     host.publish_user("ada", &Publication::new("", b"now")).unwrap();
-    host.stop(Duration::ZERO);
-    on.stop();
 }

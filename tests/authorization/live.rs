@@ -4,7 +4,6 @@ use super::{claims, next_event, soon, token, unix_seconds, SECRET};
 use crate::common::{self, eventually, field, Host, PATIENCE};
 use push::events::EventKind;
 use push::grant::{Grant, Terms};
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
 /// An open connection of each transport to channel `a`, and to `b` if it should have two, for the user of the token.
@@ -106,21 +105,19 @@ fn a_grant_that_expires_ends_every_transport() {
 #[test]
 fn polls_go_on_with_the_channels_of_their_grant_that_are_left() {
     let host = Host::start(&[]);
-    let (listener, names) = (TcpListener::bind("127.0.0.1:0").unwrap(), ["a", "b"].map(str::to_owned));
-    let mut client = common::Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let names = ["a", "b"].map(str::to_owned);
     let terms = Terms { user: Some("ann"), subscribe: &names, keep_alive: true, ..Terms::default() };
-    let poll = b"GET /push?since=0-0&wait=0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let socket = OwnedFd::from(listener.accept().unwrap().0);
-    host.server.adopt(socket, poll, Some(Grant::of(&terms).unwrap())).unwrap();
+    let poll = "GET /push?since=0-0&wait=0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut client = common::adopted(&host.server, poll, Some(Grant::of(&terms).unwrap()));
     assert!(client.response().0.starts_with("HTTP/1.1 200 "));
     host.publish("a", "not for her");
     host.publish("b", "for her");
     host.server.revoke_channel("ann", "a", "").unwrap();
-    client.send(poll);
+    client.send(poll.as_bytes());
     let (head, body) = client.response();
     assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("for her") && !body.contains("not for"), "{head}{body}");
     host.server.revoke_channel("ann", "b", "").unwrap();
-    client.send(poll);
+    client.send(poll.as_bytes());
     assert!(client.response().0.starts_with("HTTP/1.1 403 "));
     host.stop();
 }

@@ -60,6 +60,7 @@ class Page {
       assert.deepEqual(exceptions, []);
     });
     page.page = await context.newPage();
+    page.page.setDefaultTimeout(MS);
     page.page.on('pageerror', (error) => exceptions.push(error.stack));
     await page.page.goto(`http://127.0.0.1:${proxy.port}/answer.html${hash}`);
     return page;

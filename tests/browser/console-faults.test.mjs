@@ -137,13 +137,14 @@ test('a tail ends while nobody looks, and begins again by itself', async () => {
   await hub.publish('a', 'first');
   await item('first');
   await hide(page, true);
-  // A tail that is silent for so long would be taken for lost.
+  // A tail that is silent for so long would be taken for lost. The page's time also passes by itself: a slow machine has
+  // the rest of the minute after which the tail stops.
   for (const text of ['second', 'next']) {
-    await page.clock.fastForward(29_000);
+    await page.clock.fastForward(21_000);
     await hub.publish('a', text);
     await item(text);
   }
-  await page.clock.fastForward(3000);
+  await page.clock.fastForward(19_000);
   await console.shows('main .heading', 'Stopped while nobody looked');
   await hub.publish('a', 'unseen');
   await hide(page, false);
@@ -245,6 +246,61 @@ test('the focus stays in a row that moves, and figures that change are not read 
     await console.view(view);
     assert.equal(await page.locator('main [role=status]').count(), 0, view);
   }
+});
+
+test('a login whose answer is lost is asked again, and one whose answer does not come is told', async () => {
+  const hub = await start();
+  const console = await visit(hub, { login: false });
+  const { page } = console;
+  let left = 2;
+  await page.route('**/console/login', (route) => (left-- > 0 ? route.abort('connectionreset') : route.continue()));
+  await page.route('**/v1/stats', (route) => (left-- > -2 ? route.abort('connectionreset') : route.continue()));
+  await console.login();
+  await console.shows('#state', 'live');
+  await page.click('#logout');
+  await console.shows('#told', 'You are logged out.');
+  await page.unrouteAll();
+  hub.process.kill('SIGSTOP');
+  await page.fill('#key', KEY);
+  await page.press('#key', 'Enter');
+  await console.shows('#told', 'The hub does not answer. Try again.');
+  hub.process.kill('SIGCONT');
+  await console.login();
+  await console.shows('#state', 'live');
+});
+
+test('a page of which a part is lost is loaded again, and says so if that does not help', async () => {
+  const hub = await start();
+  const console = await visit(hub, { login: false });
+  const { page } = console;
+  let loads = 0;
+  page.on('request', (request) => { loads += Number(request.isNavigationRequest()); });
+  const loses = (route) => (loads > 1 ? route.continue() : route.abort('connectionreset'));
+  await page.route('**/console/hub.js', loses);
+  await console.login();
+  await console.shows('#state', 'live');
+  assert.equal(loads, 2, 'the page of the login, and once more');
+  for (const part of ['app.js', 'elements.js']) {
+    const pattern = `**/console/${part}`;
+    await page.route(pattern, (route) => route.abort());
+    loads = 0;
+    await page.reload();
+    await console.shows('#gone', 'A part of this page can\u2019t be loaded.');
+    assert.equal(loads, 4, part);
+    await page.unroute(pattern);
+    await page.reload();
+    await console.shows('#state', 'live');
+    assert.equal(await page.locator('#gone').isVisible(), false);
+  }
+  // A view is no part without which there is no page.
+  await page.route('**/console/tail.js', (route) => route.abort());
+  await page.reload();
+  await console.shows('#state', 'live');
+  await console.view('tail');
+  await console.shows('main .empty', 'This view could not be loaded');
+  await page.unroute('**/console/tail.js');
+  await page.locator('main button', { hasText: 'Reload the page' }).click();
+  await page.locator('main button', { hasText: 'Start' }).waitFor();
 });
 
 test('a logout that fails and a browser that keeps no session are told', async () => {

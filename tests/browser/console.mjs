@@ -105,8 +105,10 @@ export class Console {
   exceptions = [];
   violations = [];
   addresses = [];
+  // Requests that got no answer, for tests that wait in vain.
+  lost = [];
 
-  static async open(browser, open, hub, { at = hub.control, login = true, width = 1280, height = 800, ...options } = {}) {
+  static async open(browser, open, hub, { at = hub.control, login = true, width = 1280, height = 800, init = () => {}, ...options } = {}) {
     const console = new Console();
     console.context = await browser.newContext({ viewport: { width, height }, reducedMotion: 'reduce', ...options });
     console.page = await console.context.newPage();
@@ -115,10 +117,12 @@ export class Console {
     page.setDefaultTimeout(MS);
     page.on('pageerror', (error) => console.exceptions.push(error.stack));
     page.on('request', (request) => console.addresses.push(request.url()));
+    page.on('requestfailed', (request) => console.lost.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText}`));
     await page.exposeFunction('violated', (what) => console.violations.push(what));
     await page.addInitScript(() => {
       addEventListener('securitypolicyviolation', (event) => window.violated(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
     });
+    await page.addInitScript(init);
     open.push(() => console.close());
     await page.goto(`${console.origin}/console`);
     if (login) await console.login();
@@ -135,7 +139,10 @@ export class Console {
   async login(key = KEY) {
     await this.page.fill('#key', key);
     await this.page.press('#key', 'Enter');
-    await this.page.locator('#views a').first().waitFor();
+    await this.page.locator('#views a').first().waitFor().catch(async (error) => {
+      const says = await this.page.locator('body').innerText({ timeout: 1000 }).catch(String);
+      throw new Error(`no console after the login; the page says ${JSON.stringify(says)}; lost: ${this.lost.join(', ') || 'nothing'}`, { cause: error });
+    });
   }
 
   async view(path) {

@@ -39,6 +39,17 @@ async function subscribe(hub, user, ...channels) {
   return socket;
 }
 
+// The option of a hub that shares its log with others, at a Redis of this test.
+async function sharedLog() {
+  const [port, folder] = [await freePort(), await mkdtemp(join(tmpdir(), 'push-console-'))];
+  const redis = spawn('redis-server', ['--port', `${port}`, '--save', '', '--dir', folder], { stdio: 'ignore' });
+  open.push(async () => {
+    redis.kill('SIGKILL');
+    await rm(folder, { recursive: true });
+  });
+  return `engine=redis://127.0.0.1:${port}`;
+}
+
 const visit = (hub, options) => Console.open(browser, open, hub, options);
 
 // Confirms the dialog that is open.
@@ -220,13 +231,8 @@ test('health shows the hub, its log, how connections end, and the options withou
 });
 
 test('hubs that share a log are listed, and what they do together is shown', async () => {
-  const [port, folder] = [await freePort(), await mkdtemp(join(tmpdir(), 'push-console-'))];
-  const redis = spawn('redis-server', ['--port', `${port}`, '--save', '', '--dir', folder], { stdio: 'ignore' });
-  open.push(async () => {
-    redis.kill('SIGKILL');
-    await rm(folder, { recursive: true });
-  });
-  const [hub, other] = [await start(`engine=redis://127.0.0.1:${port}`), await start(`engine=redis://127.0.0.1:${port}`)];
+  const engine = await sharedLog();
+  const [hub, other] = [await start(engine, 'hub_name=one.example:1'), await start(engine, 'hub_name=two.example:2')];
   await hub.until('/v1/hubs', ({ hubs }) => hubs.filter(({ up }) => up).length === 2);
   await subscribe(other, 'ada', 'shared');
   await hub.until('/v1/channels', ({ channels }) => channels.length === 1);
@@ -234,7 +240,10 @@ test('hubs that share a log are listed, and what they do together is shown', asy
   const { page } = console;
   await console.view('health');
   await console.row('up', 'yes').waitFor();
+  await console.row('up', 'ago').nth(1).waitFor();
   assert.equal(await console.row('up', 'ago').count(), 2);
+  await console.row('one.example:1', 'yes').waitFor();
+  await console.row('two.example:2').waitFor();
   await console.view('channels');
   await console.row('shared', '1').waitFor();
   await console.view('users?channel=shared');
@@ -287,6 +296,37 @@ test('a tail shows what is published, and can be held, filtered and ended', asyn
   assert.equal(await page.getByLabel('Channel, or').evaluate((input) => input.validity.valueMissing), true);
 });
 
+test('the beginning and the end of a stream are shown in the tail and among the messages', async () => {
+  const hub = await start();
+  const console = await visit(hub);
+  const { page } = console;
+  const mark = (word, channel) => hub.ask('POST', `/v1/${word}?channel=${channel}`);
+  await console.view('tail');
+  await page.locator('main button', { hasText: 'Start' }).click();
+  await console.shows('main .heading', 'Waiting for the first message');
+  const items = page.locator('ol.tail li');
+  await mark('begin', 'answer');
+  await hub.publish('answer', 'The stream ends');
+  await mark('end', 'answer');
+  await items.nth(2).waitFor();
+  assert.deepEqual(await items.locator('pre').allTextContents(), ['The stream ends', 'The stream ends', 'The stream begins']);
+  assert.deepEqual(await items.locator('pre.boundary').allTextContents(), ['The stream ends', 'The stream begins']);
+  assert.deepEqual(await items.locator('.size').allTextContents(), ['', '15 B', '']);
+  // The tail goes on, and a mark has no text but its own.
+  await page.getByLabel('Only with').fill('undefined');
+  await mark('begin', 'answer');
+  await hub.publish('answer', 'not undefined');
+  await items.locator('pre', { hasText: /^not undefined$/ }).waitFor();
+  assert.equal(await items.locator('pre.boundary').count(), 2);
+  await mark('begin', 'whole');
+  await hub.publish('whole', 'hello');
+  await mark('end', 'whole');
+  await console.view('channels');
+  await console.row('whole').locator('button', { hasText: 'Messages' }).click();
+  await console.shows('dialog', /The stream begins.*hello.*The stream ends/s);
+  assert.equal(await page.locator('dialog pre.boundary').count(), 2);
+});
+
 test('messages are published to a channel, and to everybody after a question', async () => {
   const hub = await start();
   const [ada, bob] = [await subscribe(hub, 'ada', 'news'), await subscribe(hub, 'bob', 'other')];
@@ -309,6 +349,43 @@ test('messages are published to a channel, and to everybody after a question', a
   await page.getByLabel('Event').fill('x'.repeat(300));
   await page.locator('main button.primary').click();
   await console.shows('main .told', /event/);
+});
+
+test('messages are published to a user, in place of a channel', async () => {
+  const hub = await start('user_channel=true');
+  const [ada, bob] = [await subscribe(hub, 'ada', 'news'), await subscribe(hub, 'bob', 'news')];
+  const console = await visit(hub);
+  const { page } = console;
+  await console.view('publish');
+  const [channel, user] = [page.getByLabel('Channel', { exact: true }), page.getByLabel('User, in place')];
+  const [all, go] = [page.getByLabel('To everybody'), page.locator('main button.primary')];
+  await channel.fill('news');
+  await user.fill('ada');
+  assert.equal(await channel.isDisabled(), true);
+  await page.getByLabel('Data').fill('for you');
+  const [own, others] = [once(ada, 'message'), once(bob, 'message')];
+  await go.click();
+  assert.equal(String((await own)[0]), 'for you');
+  await page.locator('ol.published li', { hasText: 'ada' }).filter({ hasText: 'a user, to 1 subscriber' }).waitFor();
+  await all.check();
+  assert.deepEqual([await channel.isDisabled(), await user.isDisabled()], [true, true]);
+  await all.uncheck();
+  assert.equal(await channel.isDisabled(), true, 'the user is still named');
+  await user.fill('');
+  await page.getByLabel('Data').fill('for all of the channel');
+  await go.click();
+  await console.shows('ol.published', 'to 2 subscribers');
+  assert.equal(String((await others)[0]), 'for all of the channel', 'the first that bob gets');
+});
+
+test('publishing to a user of a hub whose users have no channels is refused with the reason', async () => {
+  const hub = await start();
+  const console = await visit(hub);
+  const { page } = console;
+  await console.view('publish');
+  await page.getByLabel('User, in place').fill('ada');
+  await page.locator('main button.primary').click();
+  await console.shows('main .told', /user_channel/);
 });
 
 test('names are text in every view, whatever they contain', async () => {
@@ -512,6 +589,18 @@ test('the theme follows the system until it is chosen, and the choice stays', as
   assert.ok(await isDark());
 });
 
+// Checks that axe finds nothing in a page, and that the page is not wider than the window.
+async function checker(page) {
+  await page.evaluate(await readFile(axe, 'utf8'));
+  return async (what) => {
+    const { violations } = await page.evaluate(async () => window.axe.run(document, { resultTypes: ['violations'] }));
+    const told = violations.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} ${failureSummary}`)]);
+    assert.deepEqual(told, [], what);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(wide, 0, `${what} is as wide as the window`);
+  };
+}
+
 for (const [colorScheme, width] of [['light', 1280], ['dark', 1280], ['light', 360], ['dark', 360]]) {
   test(`axe finds nothing in any view, ${colorScheme}, ${width} pixels wide, and nothing is cut off`, async () => {
     const hub = await start('outbox=64MB', 'history_count=20');
@@ -521,25 +610,17 @@ for (const [colorScheme, width] of [['light', 1280], ['dark', 1280], ['light', 3
     for (let count = 0; count < 24; count++) await hub.publish('prices', 'x'.repeat(1_000_000), 'tick');
     const console = await visit(hub, { colorScheme, width, height: width < 500 ? 740 : 800, login: false });
     const { page } = console;
-    const check = async (what) => {
-      const { violations } = await page.evaluate(async () => window.axe.run(document, { resultTypes: ['violations'] }));
-      const told = violations.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} ${failureSummary}`)]);
-      assert.deepEqual(told, [], what);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      assert.equal(wide, 0, `${what} is as wide as the window`);
-    };
-    const source = await readFile(axe, 'utf8');
-    await page.evaluate(source);
-    await check('login');
+    await (await checker(page))('login');
     await console.login();
-    await page.evaluate(source);
+    const check = await checker(page);
     for (const view of VIEWS) {
       await console.view(view === 'users' ? 'users?channel=news' : view);
       if (view === 'tail') {
         await page.locator('main button', { hasText: 'Start' }).click();
         await console.shows('main .heading', 'Waiting');
+        await hub.ask('POST', '/v1/begin?channel=news');
         for (const text of HOSTILE) await hub.publish('news', text, 'tick');
-        await page.locator('ol.tail li').nth(HOSTILE.length - 1).waitFor();
+        await page.locator('ol.tail li').nth(HOSTILE.length).waitFor();
       }
       if (['connections', 'channels', 'users', 'health'].includes(view)) await page.locator('main tbody tr').first().waitFor();
       if (view === 'overview') await console.row('eve').waitFor();
@@ -552,5 +633,51 @@ for (const [colorScheme, width] of [['light', 1280], ['dark', 1280], ['light', 3
     await console.row('ada').locator('button', { hasText: 'Close' }).click();
     await page.locator('dialog').waitFor();
     await check('a question');
+  });
+
+  test(`axe finds nothing in what comes and goes, ${colorScheme}, ${width} pixels wide`, async () => {
+    const [engine, path] = [await sharedLog(), join(tmpdir(), `push-console-axe-${process.pid}.sock`)];
+    open.push(() => rm(path, { force: true }));
+    const hub = await start(engine, `attach_listen=unix:${path}`, 'history_count=20');
+    await start(engine);
+    const host = await Host.start(`attach=unix:${path}`, `attach_name=${NAMES[0]}`, 'auth=none');
+    open.push(() => host.stop());
+    await hub.until('/v1/hubs', ({ hubs }) => hubs.filter(({ up }) => up).length === 2);
+    await hub.ask('POST', '/v1/begin?channel=kept');
+    for (const text of HOSTILE) await hub.publish('kept', text, 'tick');
+    const proxy = await Proxy.start(hub.control);
+    open.push(() => proxy.stop());
+    const console = await visit(hub, { at: proxy.port, colorScheme, width, height: width < 500 ? 740 : 800 });
+    const { page } = console;
+    const check = await checker(page);
+    await console.view('hosts');
+    await console.row(NAMES[0]).waitFor();
+    await check('hosts with one');
+    await console.view('health');
+    await console.row('up', 'yes').waitFor();
+    await check('health with a cluster');
+    await console.view('channels');
+    await console.row('kept').locator('button', { hasText: 'Messages' }).click();
+    await page.locator('dialog .boundary').waitFor();
+    await check('messages of a channel');
+    await page.locator('dialog button', { hasText: 'Close' }).click();
+    // Notes stay until they were looked at.
+    await page.evaluate(() => {
+      const { setTimeout } = window;
+      window.setTimeout = (work, ms, ...more) => (ms === 6000 ? 0 : setTimeout(work, ms, ...more));
+    });
+    await page.route('**/v1/channels/kept/messages*', (route) => route.fulfill({ status: 503, body: '{"error":{"code":"busy","message":"not now"}}' }));
+    await console.row('kept').locator('button', { hasText: 'Messages' }).click();
+    await page.locator('.toast.bad', { hasText: 'not now' }).waitFor();
+    await console.row('kept').locator('button', { hasText: 'Clear' }).click();
+    await confirm(page, 'Delete');
+    await page.locator('.toast.done').waitFor();
+    assert.equal(await page.locator('.toast').count(), 2);
+    await check('notes');
+    proxy.upstream = 1;
+    proxy.cut();
+    await console.shows('#gone', 'The hub can\u2019t be reached.');
+    await console.shows('#state', 'gone');
+    await check('a hub that is gone');
   });
 }

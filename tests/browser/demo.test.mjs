@@ -147,6 +147,8 @@ test('connections lost before the first message: the panes come back by themselv
   const host = await start('retry=100ms');
   const proxy = await startProxy(host);
   const demo = await openDemo(proxy);
+  // The poll's next request may be on its way.
+  await host.waitForAll({ websockets: 1, sse: 1, streams: 1, polls: 1 });
   assert.ok(proxy.cut() >= 4);
   const wanted = await publish(host, 'missed 1', 'missed 2');
   await allShow(demo, wanted);

@@ -12,6 +12,7 @@ export class Page {
     const context = await browser.newContext();
     client.context = context;
     client.page = await context.newPage();
+    client.page.setDefaultTimeout(MS);
     if (clock) await client.page.clock.install();
     const exceptions = [];
     client.page.on('pageerror', (error) => exceptions.push(error.stack));
@@ -43,6 +44,13 @@ export class Page {
       const at = window.told.findIndex((what) => JSON.stringify(what) === last);
       return at >= 0 && window.told.splice(0, at + 1);
     }, JSON.stringify(last), { timeout: MS, polling: 10 });
+    return told.jsonValue();
+  }
+
+  // Waits until it is over, and returns all calls until then.
+  async end() {
+    const isOver = () => window.told.some(([what]) => what === 'closed') && window.told.splice(0);
+    const told = await this.page.waitForFunction(isOver, null, { timeout: MS, polling: 10 });
     return told.jsonValue();
   }
 

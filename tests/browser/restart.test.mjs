@@ -89,6 +89,7 @@ async function listen(pushd, channel) {
   const context = await browser.newContext();
   open.push(() => context.close());
   const page = await context.newPage();
+  page.setDefaultTimeout(MS);
   await page.route('**/page', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
   await page.goto(`http://127.0.0.1:${pushd.port}/page`);
   await page.evaluate((channel) => {

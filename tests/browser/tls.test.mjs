@@ -11,7 +11,7 @@ import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { test } from '../harness/host.mjs';
 import { freePort } from '../harness/free.mjs';
-import { Demo, launch, TRANSPORTS } from './demo.mjs';
+import { Demo, launch, MS, TRANSPORTS } from './demo.mjs';
 
 const path = (below) => fileURLToPath(new URL(`../../${below}`, import.meta.url));
 
@@ -54,6 +54,7 @@ test('a browser that does not know the certificate does not open the page', asyn
   const strict = await launch();
   try {
     const page = await strict.newPage();
+    page.setDefaultTimeout(MS);
     await assert.rejects(page.goto(`https://localhost:${port}/`), /ERR_CERT_AUTHORITY_INVALID/);
   } finally {
     await strict.close();

@@ -8,7 +8,7 @@ import { after, before } from 'node:test';
 import { test } from '../harness/host.mjs';
 import { open, start, startProxy } from '../harness/opened.mjs';
 import { listenerWithTokens, token } from '../harness/tokens.mjs';
-import { launch } from './demo.mjs';
+import { launch, MS } from './demo.mjs';
 
 let browser;
 
@@ -20,6 +20,7 @@ async function page(host) {
   const context = await browser.newContext();
   open.push(() => context.close());
   const page = await context.newPage();
+  page.setDefaultTimeout(MS);
   await page.goto(host.url('/style.css'));
   return page;
 }

@@ -100,6 +100,14 @@ static void a_client_that_went_before(void)
     stop(server);
 }
 
+#define GRANT(...) {.size = sizeof(push_grant), __VA_ARGS__}
+/* Grants whose list of channels, or of patterns, is wrong. The lists are those of the test below. */
+#define BAD_CHANNELS(list, count) \
+    GRANT(count = 1), GRANT(list = null, count = 2), GRANT(list = pattern, count = 1), GRANT(list = control, count = 1), \
+        GRANT(list = empty, count = 1), GRANT(list = utf8, count = 1), GRANT(list = many, count = SIZE_MAX)
+#define BAD_PATTERNS(list, count) \
+    GRANT(count = 1), GRANT(list = middle, count = 1), GRANT(list = utf8, count = 1), GRANT(list = many, count = SIZE_MAX)
+
 static void bad_grants_leave_the_descriptor(void)
 {
     char user[300], *names[1001];
@@ -112,53 +120,29 @@ static void bad_grants_leave_the_descriptor(void)
     for (size_t i = 0; i < 1001; i++) names[i] = "c";
     const char *const null[] = {"a", NULL}, *const middle[] = {"a*b*"}, *const control[] = {"a\n"},
                       *const empty[] = {""}, *const utf8[] = {"\xff"}, *const pattern[] = {"a*"};
+    const char *const *many = (const char *const *)names;
     const push_grant all_bad[] = {
-        {.size = sizeof(push_grant), .user = ""},
-        {.size = sizeof(push_grant), .user = user},
-        {.size = sizeof(push_grant), .user = "a\n"},
-        {.size = sizeof(push_grant), .user = "\xff"},
-        {.size = sizeof(push_grant), .channel_count = 1},
-        {.size = sizeof(push_grant), .channels = null, .channel_count = 2},
-        {.size = sizeof(push_grant), .patterns = middle, .pattern_count = 1},
-        {.size = sizeof(push_grant), .pattern_count = 1},
-        {.size = sizeof(push_grant), .channels = pattern, .channel_count = 1},
-        {.size = sizeof(push_grant), .channels = control, .channel_count = 1},
-        {.size = sizeof(push_grant), .channels = empty, .channel_count = 1},
-        {.size = sizeof(push_grant), .channels = utf8, .channel_count = 1},
-        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 1001},
-        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = SIZE_MAX},
-        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 600,
-         .patterns = (const char *const *)names, .pattern_count = 401},
-        {.size = sizeof(push_grant), .subscribe_count = 1},
-        {.size = sizeof(push_grant), .subscribe = null, .subscribe_count = 2},
-        {.size = sizeof(push_grant), .subscribe = pattern, .subscribe_count = 1},
-        {.size = sizeof(push_grant), .subscribe = control, .subscribe_count = 1},
-        {.size = sizeof(push_grant), .subscribe = empty, .subscribe_count = 1},
-        {.size = sizeof(push_grant), .subscribe = utf8, .subscribe_count = 1},
-        {.size = sizeof(push_grant), .subscribe = (const char *const *)names, .subscribe_count = SIZE_MAX},
-        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 1000,
-         .subscribe = (const char *const *)names, .subscribe_count = 1},
-        {.size = sizeof(push_grant), .publish_channel_count = 1},
-        {.size = sizeof(push_grant), .publish_channels = null, .publish_channel_count = 2},
-        {.size = sizeof(push_grant), .publish_channels = pattern, .publish_channel_count = 1},
-        {.size = sizeof(push_grant), .publish_channels = control, .publish_channel_count = 1},
-        {.size = sizeof(push_grant), .publish_channels = empty, .publish_channel_count = 1},
-        {.size = sizeof(push_grant), .publish_channels = utf8, .publish_channel_count = 1},
-        {.size = sizeof(push_grant), .publish_channels = (const char *const *)names, .publish_channel_count = 1001},
-        {.size = sizeof(push_grant), .publish_channels = (const char *const *)names, .publish_channel_count = SIZE_MAX},
-        {.size = sizeof(push_grant), .publish_pattern_count = 1},
-        {.size = sizeof(push_grant), .publish_patterns = middle, .publish_pattern_count = 1},
-        {.size = sizeof(push_grant), .publish_patterns = utf8, .publish_pattern_count = 1},
-        {.size = sizeof(push_grant), .publish_patterns = (const char *const *)names, .publish_pattern_count = SIZE_MAX},
-        {.size = sizeof(push_grant), .publish_channels = (const char *const *)names, .publish_channel_count = 600,
-         .publish_patterns = (const char *const *)names, .publish_pattern_count = 401},
-        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 600,
-         .publish_channels = (const char *const *)names, .publish_channel_count = 401, .flags = PUSH_GRANT_PUBLISH},
-        {.size = sizeof(push_grant), .expires_at = -1},
-        {.size = sizeof(push_grant), .expires_at = INT64_MIN},
-        {.size = sizeof(push_grant), .flags = 4},
-        {.size = sizeof(push_grant), .flags = 1u << 31},
-        {.size = sizeof(push_grant), .reserved = 1},
+        GRANT(.user = ""),
+        GRANT(.user = user),
+        GRANT(.user = "a\n"),
+        GRANT(.user = "\xff"),
+        BAD_CHANNELS(.channels, .channel_count),
+        GRANT(.channels = many, .channel_count = 1001),
+        BAD_PATTERNS(.patterns, .pattern_count),
+        GRANT(.channels = many, .channel_count = 600, .patterns = many, .pattern_count = 401),
+        BAD_CHANNELS(.subscribe, .subscribe_count),
+        GRANT(.channels = many, .channel_count = 1000, .subscribe = many, .subscribe_count = 1),
+        BAD_CHANNELS(.publish_channels, .publish_channel_count),
+        GRANT(.publish_channels = many, .publish_channel_count = 1001),
+        BAD_PATTERNS(.publish_patterns, .publish_pattern_count),
+        GRANT(.publish_channels = many, .publish_channel_count = 600, .publish_patterns = many, .publish_pattern_count = 401),
+        GRANT(.channels = many, .channel_count = 600, .publish_channels = many, .publish_channel_count = 401,
+              .flags = PUSH_GRANT_PUBLISH),
+        GRANT(.expires_at = -1),
+        GRANT(.expires_at = INT64_MIN),
+        GRANT(.flags = 4),
+        GRANT(.flags = 1u << 31),
+        GRANT(.reserved = 1),
     };
     for (size_t i = 0; i < sizeof all_bad / sizeof *all_bad; i++) {
         check_case("grant %zu", i);
@@ -335,15 +319,21 @@ static void the_descriptor_stays_as_blocking_as_it_was(void)
     peer_close(&second);
 }
 
+/* A client whose connection is handed over when the host has read this. */
+static struct peer adopted_after(push_server *server, const char *read, size_t len)
+{
+    struct peer client;
+    int fd;
+    unix_pair(&client, &fd);
+    CHECK_STATUS(push_adopt(server, fd, read, len, PUSH_GRANT_ALL), PUSH_OK);
+    return client;
+}
+
 /* A client that speaks TLS could not read an answer. */
 static void tls_is_closed(void)
 {
     push_server *server = serve("threads", "1", NULL);
-    struct peer client;
-    int fd;
-
-    unix_pair(&client, &fd);
-    CHECK_STATUS(push_adopt(server, fd, "\x16\x03\x01 hello\r\n\r\n", 12, PUSH_GRANT_ALL), PUSH_OK);
+    struct peer client = adopted_after(server, "\x16\x03\x01 hello\r\n\r\n", 12);
     CHECK(peer_read_to_end(&client, PATIENCE_MS));
     CHECK_EQ(client.len, 0);
     peer_close(&client);
@@ -366,10 +356,7 @@ static void garbage_is_answered_by_http(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_case("request %zu", i);
         for (size_t at = 0; at <= strlen(cases[i].sent); at += 7) {
-            struct peer client;
-            int fd;
-            unix_pair(&client, &fd);
-            CHECK_STATUS(push_adopt(server, fd, cases[i].sent, at, PUSH_GRANT_ALL), PUSH_OK);
+            struct peer client = adopted_after(server, cases[i].sent, at);
             peer_send(&client, cases[i].sent + at, strlen(cases[i].sent) - at);
             CHECK(peer_expect(&client, cases[i].answer));
             peer_close(&client);

@@ -39,6 +39,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_allow(server, 0x100, PUSH_GRANT_ALL), expected);
     CHECK_STATUS(push_deny(server, 0x100, 403, NULL), expected);
     CHECK_STATUS(push_answer(server, 0x100, "x", 1, 0), expected);
+    CHECK_STATUS(push_allow_publish(server, 0x100, NULL), expected);
     CHECK_STATUS(push_close(server, 1, 1000, NULL), expected);
     CHECK_STATUS(push_disconnect_user(server, "u", 4403, NULL), expected);
     CHECK_STATUS(push_revoke_channel(server, "u", "c", NULL), expected);
@@ -222,6 +223,19 @@ static const char *repeat(char *text, char letter, size_t count)
     return text;
 }
 
+/* Checks that nothing is published to such a name. Returns a message to it. */
+static push_message names_no_channel(push_server *server, const char *name)
+{
+    push_message message = PUSH_MESSAGE_INIT;
+    message.channel = name;
+    CHECK_STATUS(push_publish(server, name, "x", 1), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_publish_batch(server, &message, 1, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_begin(server, name, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_end(server, name, NULL), PUSH_ERR_INVALID);
+    return message;
+}
+
 static void names(void)
 {
     static const char *const bad[] = {"", "a\nb", "\n", "a\r", "\t", "\x01", "a\x1f", "\x7f", "a\xC2\x85z", /* U+0085 */
@@ -233,13 +247,7 @@ static void names(void)
     push_message message = PUSH_MESSAGE_INIT;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         check_case("name %zu", i);
-        message = (push_message)PUSH_MESSAGE_INIT;
-        message.channel = bad[i];
-        CHECK_STATUS(push_publish(server, bad[i], "x", 1), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_publish_batch(server, &message, 1, NULL), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_begin(server, bad[i], NULL), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_end(server, bad[i], NULL), PUSH_ERR_INVALID);
+        message = names_no_channel(server, bad[i]);
         CHECK_STATUS(push_broadcast(server, &message, NULL), PUSH_OK); /* ignores it */
         message.channel = "c";
         message.event = bad[i];
@@ -255,13 +263,7 @@ static void names(void)
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         push_users page = PUSH_USERS_INIT;
         check_case("name %s", patterns[i]);
-        message = (push_message)PUSH_MESSAGE_INIT;
-        message.channel = patterns[i];
-        CHECK_STATUS(push_publish(server, patterns[i], "x", 1), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_publish_batch(server, &message, 1, NULL), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_begin(server, patterns[i], NULL), PUSH_ERR_INVALID);
-        CHECK_STATUS(push_end(server, patterns[i], NULL), PUSH_ERR_INVALID);
+        names_no_channel(server, patterns[i]);
         CHECK_STATUS(push_users_get(server, patterns[i], NULL, 1, &page, sizeof page), PUSH_ERR_INVALID);
     }
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -390,6 +392,28 @@ static void connections_that_are_none(void)
     CHECK_STATUS(push_answer(server, 0x100, "\xff", 1, 0), PUSH_ERR_INVALID);
     CHECK_STATUS(push_answer(server, 0x100, NULL, 1, 0), PUSH_ERR_INVALID);
     CHECK_STATUS(push_answer(server, 0x100, "x", 1, PUSH_SEND_BINARY), PUSH_OK); /* nobody waits for it */
+    push_message instead = PUSH_MESSAGE_INIT;
+    CHECK_STATUS(push_allow_publish(server, 0, NULL), PUSH_ERR_NOT_FOUND);
+    CHECK_STATUS(push_allow_publish(server, 0, &instead), PUSH_ERR_NOT_FOUND);
+    CHECK_STATUS(push_allow_publish(server, 0x100, NULL), PUSH_OK);
+    CHECK_STATUS(push_allow_publish(server, 0x100, &instead), PUSH_OK); /* an empty payload is one */
+    const char **own[] = {&instead.channel, &instead.key, &instead.trace, &instead.except};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        *own[i] = "x";
+        CHECK_STATUS(push_allow_publish(server, 0x100, &instead), PUSH_ERR_INVALID);
+        *own[i] = NULL;
+    }
+    instead.event = "push-x";
+    CHECK_STATUS(push_allow_publish(server, 0x100, &instead), PUSH_ERR_INVALID);
+    instead.event = NULL;
+    instead.len = 1;
+    CHECK_STATUS(push_allow_publish(server, 0x100, &instead), PUSH_ERR_INVALID);
+    instead.len = 0;
+    instead.flags = 2;
+    CHECK_STATUS(push_allow_publish(server, 0x100, &instead), PUSH_ERR_INVALID);
+    instead.flags = 0;
+    instead.size = 0;
+    CHECK_STATUS(push_allow_publish(server, 0x100, &instead), PUSH_ERR_INVALID);
     grant.size = 0;
     CHECK_STATUS(push_allow(server, 0x100, &grant), PUSH_ERR_INVALID);
     CHECK_STATUS(push_renew(server, 1, &grant), PUSH_ERR_INVALID);

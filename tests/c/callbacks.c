@@ -139,12 +139,18 @@ static void check_called_back_in(push_status next)
     CHECK_STATUS(status_of_stats, PUSH_OK);
 }
 
-static void calling_back_in_from_an_event(void)
+/* Starts the server. This function gets its events. */
+static void serve_with(push_event_fn function)
 {
     push_config *config = configure("threads", "1", NULL);
-    push_config_on_event(config, event_calls_back_in, NULL, NULL);
+    push_config_on_event(config, function, NULL, NULL);
     the_server = serve_config(config);
     asked = 0;
+}
+
+static void calling_back_in_from_an_event(void)
+{
+    serve_with(event_calls_back_in);
     struct peer client = adopted_ws(the_server, NULL, "channel=c");
     CHECK(ws_send(&client, WS_TEXT, "go", 2));
     ws_expect(&client, "from the callback");
@@ -186,10 +192,7 @@ static void starts_a_server(void *user_data, const push_event *event)
 
 static void a_server_started_from_a_callback(void)
 {
-    push_config *config = configure("threads", "1", NULL);
-    push_config_on_event(config, starts_a_server, NULL, NULL);
-    the_server = serve_config(config);
-    asked = 0;
+    serve_with(starts_a_server);
     struct peer client = adopted_ws(the_server, NULL, "channel=c");
     WAIT_WHILE(!asked);
     CHECK_EQ(asked, 1);

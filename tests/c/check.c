@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum {
-    LIMIT_S = 240, /* a test that takes longer hangs */
+    LIMIT_S = 480, /* a test that takes longer hangs */
     SHOWN = 8
 };
 

@@ -31,7 +31,7 @@ _Noreturn void check_give_up(void);
 void check_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* How long to wait for something that must come. It is long, as the machine may be busy. */
-enum { PATIENCE_MS = 60000 };
+enum { PATIENCE_MS = 120000 };
 #define WAIT_WHILE(condition) \
     for (int64_t until_ = now_ms() + PATIENCE_MS; (condition) && now_ms() < until_;) sleep_ms(1)
 

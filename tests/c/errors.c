@@ -62,10 +62,8 @@ static void each_call_says_what_was_wrong(void)
 
 static void a_host_that_is_attached_says_the_same(void)
 {
-    char directory[128], path[256], address[300];
-    temporary_directory(directory, sizeof directory);
-    join_path(path, sizeof path, directory, "attach.sock");
-    snprintf(address, sizeof address, "unix:%s", path);
+    char directory[128], address[300];
+    attach_address(directory, sizeof directory, address, sizeof address);
     push_server *hub = serve("threads", "1", "attach_listen", address, NULL);
     push_server *host = serve("attach", address, NULL);
     says_what_is_wrong(host);

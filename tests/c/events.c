@@ -324,6 +324,83 @@ static void calls_get_the_hosts_answers(void)
     stop(server);
 }
 
+/* The host checks what clients publish. */
+static void messages_of_clients_wait_for_the_host(void)
+{
+    push_server *server = serve("threads", "1", "events", "publish", "call_timeout", "1m",
+                                "channel.chat.*.client_publish", "host", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    push_message instead = PUSH_MESSAGE_INIT;
+    push_grant grant = grant_of_every_channel();
+    grant.flags = PUSH_GRANT_PUBLISH;
+    struct peer client = adopted(server, &grant), reader = adopted(server, NULL);
+    push_request second;
+    CHECK(push_event_fd(server) >= 0);
+    REQUIRE(ws_open(&reader, "channel=chat.1", ""));
+    REQUIRE(ws_open(&client, "", "Sec-WebSocket-Protocol: push.v1.json\r\n"));
+    say(&client, "{\"type\":\"publish\",\"channel\":\"chat.1\",\"data\":\"one\",\"event\":\"said\",\"key\":\"k\"}");
+    say(&client, "{\"type\":\"publish\",\"ref\":2,\"channel\":\"chat.1\",\"data\":\"AP8=\",\"base64\":true}");
+    CHECK(expect_event(server, &event, PUSH_EVENT_PUBLISH) != 0);
+    CHECK_EQ(event.size, sizeof event);
+    CHECK(event.len == 3 && memcmp(event.data, "one", 3) == 0 && event.flags == 0 && event.request != 0);
+    CHECK_TEXT(event.channel, "chat.1");
+    CHECK_TEXT(event.event, "said");
+    CHECK_TEXT(event.key, "k");
+    CHECK_STATUS(push_allow_publish(server, event.request, NULL), PUSH_OK);
+    ws_expect(&reader, "one");
+    expect_event(server, &event, PUSH_EVENT_PUBLISH);
+    CHECK(event.len == 2 && event.flags == PUSH_EVENT_BINARY && !event.event && !event.key);
+    second = event.request;
+    instead.data = "two";
+    instead.len = 3;
+    CHECK_STATUS(push_allow_publish(server, second, &instead), PUSH_OK);
+    CHECK_STATUS(push_allow_publish(server, second, NULL), PUSH_OK); /* it is answered already */
+    ws_expect(&reader, "two");
+    say(&client, "{\"type\":\"publish\",\"ref\":3,\"channel\":\"chat.1\",\"data\":\"three\"}");
+    expect_event(server, &event, PUSH_EVENT_PUBLISH);
+    CHECK_STATUS(push_deny(server, event.request, 429, "later"), PUSH_OK);
+    CHECK_EQ(stats_of(server).publish_checks, 3);
+    CHECK_EQ(stats_of(server).publish_checks_given_up, 0);
+    push_event_clear(&event);
+    CHECK(!event.event && !event.key && !event.channel);
+    peer_close(&client);
+    peer_close(&reader);
+    stop(server);
+}
+
+/* A host that was compiled when an event had fewer fields. */
+static void an_older_event_is_not_written_beyond_its_end(void)
+{
+    push_server *server = serve("threads", "1", "events", "publish", "client_publish", "host", NULL);
+    struct {
+        push_event event;
+        char behind[16];
+    } older;
+    const size_t size = offsetof(push_event, event);
+    push_grant grant = grant_of_every_channel();
+    grant.flags = PUSH_GRANT_PUBLISH;
+    struct peer client = adopted(server, &grant);
+    CHECK(push_event_fd(server) >= 0);
+    REQUIRE(ws_open(&client, "", "Sec-WebSocket-Protocol: push.v1.json\r\n"));
+    say(&client, "{\"type\":\"publish\",\"channel\":\"a\",\"data\":\"one\",\"event\":\"said\",\"key\":\"k\"}");
+    memset(&older, 0, size);
+    memset((char *)&older + size, 'x', sizeof older - size);
+    older.event.size = size;
+    CHECK_STATUS(push_next_event(server, &older.event, size, PATIENCE_MS), PUSH_OK);
+    CHECK_EQ(older.event.kind, PUSH_EVENT_PUBLISH);
+    CHECK_EQ(older.event.size, size);
+    push_event_clear(&older.event);
+    for (size_t i = size; i < sizeof older; i++) CHECK_EQ(((char *)&older)[i], 'x');
+    /* It has copied what its header knows of a callback's event: that has the library's size, and no owner. */
+    older.event.size = sizeof(push_event);
+    older.event.channel = "a";
+    push_event_clear(&older.event);
+    CHECK(older.event.channel == NULL);
+    for (size_t i = size; i < sizeof older; i++) CHECK_EQ(((char *)&older)[i], 'x');
+    peer_close(&client);
+    stop(server);
+}
+
 /* Hands over a client that sends a message and goes. When it has gone, the kinds of its events must be `expected`. */
 static void expect_kinds(push_server *server, int fd, const uint32_t *expected)
 {
@@ -467,7 +544,8 @@ static void waiting_takes_its_time_and_no_longer(void)
 CHECK_MAIN(TEST(the_descriptor_says_when_events_wait), TEST(what_an_event_says),
            TEST(an_event_stays_until_it_is_passed_again), TEST(nothing_is_told_before_somebody_asks),
            TEST(sending_to_one_connection), TEST(numbers_are_not_used_again),
-           TEST(calls_get_the_hosts_answers), TEST(a_full_queue_loses_nothing),
+           TEST(calls_get_the_hosts_answers), TEST(messages_of_clients_wait_for_the_host),
+           TEST(an_older_event_is_not_written_beyond_its_end), TEST(a_full_queue_loses_nothing),
            TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close),
            TEST(only_the_kinds_that_are_wanted), TEST(unwanted_messages_fill_no_queue),
            TEST(stopped_with_a_full_queue),

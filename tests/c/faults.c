@@ -75,6 +75,7 @@ static void refuse_each(const char *function, int error)
     temporary_directory(directory, sizeof directory);
     push_config *config = config_with_all(directory);
     with_error = error;
+    freed = 0;
     int call = 1;
     while (call < 100 && !start_with_fault(config, directory, function, call)) call++;
     CHECK(call > 1); /* the function is one that a start uses */
@@ -91,11 +92,8 @@ static void threads(void)
 static void descriptors(void)
 {
     refuse_each("epoll_create1", EMFILE);
-    freed = 0;
     refuse_each("eventfd", ENFILE);
-    freed = 0;
     refuse_each("socket", EMFILE);
-    freed = 0;
     refuse_each("fcntl", EMFILE);
 }
 
@@ -107,13 +105,9 @@ static void watches(void)
 static void listeners(void)
 {
     refuse_each("bind", EACCES);
-    freed = 0;
     refuse_each("listen", EADDRINUSE);
-    freed = 0;
     refuse_each("getsockname", ENOBUFS);
-    freed = 0;
     refuse_each("setsockopt", ENOPROTOOPT);
-    freed = 0;
     refuse_each("chmod", EPERM);
 }
 

@@ -39,6 +39,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_allow(server, 0x100, PUSH_GRANT_ALL));
     FORKED(push_deny(server, 0x100, 403, NULL));
     FORKED(push_answer(server, 0x100, "x", 1, 0));
+    FORKED(push_allow_publish(server, 0x100, NULL));
     FORKED(push_refusal(server, PUSH_ERR_BUSY, NULL, NULL, NULL, 0, text, sizeof text, &message.len));
     FORKED(push_close(server, 1, 1000, NULL));
     FORKED(push_disconnect_user(server, "u", 4403, NULL));

@@ -281,12 +281,17 @@ static void polls_on_one_connection(void)
     stop(server);
 }
 
+static push_grant every_channel_for(const char *user)
+{
+    push_grant grant = grant_of_every_channel();
+    grant.user = user;
+    return grant;
+}
+
 static void disconnecting_a_user(void)
 {
     push_server *server = serve("threads", "2", NULL);
-    push_grant ann = grant_of_every_channel(), bob = grant_of_every_channel();
-    ann.user = "ann";
-    bob.user = "bob";
+    push_grant ann = every_channel_for("ann"), bob = every_channel_for("bob");
     struct peer first = adopted_ws(server, &ann, "channel=c"), second = adopted_ws(server, &ann, "channel=d"),
                 other = adopted_ws(server, &bob, "channel=c");
     CHECK_STATUS(push_disconnect_user(server, "ann", 4403, "logged out"), PUSH_OK);
@@ -303,9 +308,7 @@ static void disconnecting_a_user(void)
 static void revoking_a_channel(void)
 {
     push_server *server = serve("threads", "2", NULL);
-    push_grant ann = grant_of_every_channel(), bob = grant_of_every_channel();
-    ann.user = "ann";
-    bob.user = "bob";
+    push_grant ann = every_channel_for("ann"), bob = every_channel_for("bob");
     struct peer one = adopted_ws(server, &ann, "channel=c"), two = adopted_ws(server, &ann, "channel=c&channel=d"),
                 other = adopted_ws(server, &bob, "channel=c"), poll = adopted(server, &ann);
     CHECK(peer_get(&poll, "channel=c", ""));

@@ -19,7 +19,7 @@ ALWAYS(PUSH_ERR_INTERNAL == -12 && PUSH_ERR_UNSUPPORTED == -13 && PUSH_ERR_LIMIT
 ALWAYS(PUSH_MESSAGE_BINARY == 1 && PUSH_SEND_BINARY == 1 && PUSH_GRANT_PUBLISH == 1 && PUSH_GRANT_KEEP_ALIVE == 2);
 ALWAYS(PUSH_EVENT_OPEN == 1 && PUSH_EVENT_MESSAGE == 2 && PUSH_EVENT_CLOSE == 3 && PUSH_EVENT_REQUEST == 4);
 ALWAYS(PUSH_EVENT_DRAIN == 5 && PUSH_EVENT_DRAINED == 6 && PUSH_EVENT_SUBSCRIBE == 7);
-ALWAYS(PUSH_EVENT_UNSUBSCRIBE == 8 && PUSH_EVENT_CALL == 9);
+ALWAYS(PUSH_EVENT_UNSUBSCRIBE == 8 && PUSH_EVENT_CALL == 9 && PUSH_EVENT_PUBLISH == 10);
 ALWAYS(PUSH_EVENT_BINARY == 1 && PUSH_ABI_VERSION == 0);
 ALWAYS(PUSH_LOG_ERROR == 1 && PUSH_LOG_WARN == 2 && PUSH_LOG_INFO == 3 && PUSH_LOG_DEBUG == 4);
 ALWAYS(sizeof(push_status) == 4 && sizeof(push_connection) == 8 && sizeof(push_request) == 8);
@@ -29,7 +29,7 @@ ALWAYS(sizeof(push_status) == 4 && sizeof(push_connection) == 8 && sizeof(push_r
 ALWAYS(sizeof(push_message) >= 64 && offsetof(push_message, channel) == 8 && offsetof(push_message, data) == 16);
 ALWAYS(offsetof(push_message, len) == 24 && offsetof(push_message, event) == 32 && offsetof(push_message, key) == 40);
 ALWAYS(offsetof(push_message, flags) == 48 && offsetof(push_message, reserved) == 52);
-ALWAYS(offsetof(push_message, trace) == 56);
+ALWAYS(offsetof(push_message, trace) == 56 && offsetof(push_message, except) == 64);
 ALWAYS(sizeof(push_grant) >= 48 && offsetof(push_grant, user) == 8 && offsetof(push_grant, channels) == 16);
 ALWAYS(offsetof(push_grant, channel_count) == 24 && offsetof(push_grant, expires_at) == 32);
 ALWAYS(offsetof(push_grant, flags) == 40 && offsetof(push_grant, reserved) == 44);
@@ -42,6 +42,7 @@ ALWAYS(offsetof(push_event, connection) == 16 && offsetof(push_event, request) =
 ALWAYS(offsetof(push_event, user) == 32);
 ALWAYS(offsetof(push_event, channel) == 40 && offsetof(push_event, data) == 48 && offsetof(push_event, len) == 56);
 ALWAYS(offsetof(push_event, code) == 64 && offsetof(push_event, reserved) == 68 && offsetof(push_event, owner) == 72);
+ALWAYS(offsetof(push_event, event) == 80 && offsetof(push_event, key) == 88);
 ALWAYS(sizeof(push_log_line) >= 48 && offsetof(push_log_line, level) == 8 && offsetof(push_log_line, reserved) == 12);
 ALWAYS(offsetof(push_log_line, time_ms) == 16 && offsetof(push_log_line, text) == 24);
 ALWAYS(offsetof(push_log_line, len) == 32 && offsetof(push_log_line, owner) == 40);

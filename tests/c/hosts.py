@@ -27,6 +27,27 @@ def run(report, only):
         plugin_host(report)
     if only in ("", "auth"):
         no_login(report)
+    if only in ("", "numbers"):
+        wrong_numbers(report)
+
+
+def wrong_numbers(report):
+    """A number of an argument has one form, as in the library's options: a mistyped one is not taken for another."""
+    prefork = ["prefork-server", "-a", "unix:/nowhere"]
+    for command, flag in ((["legacy-server"], "-p"), (["legacy-server"], "-w"), (["answer"], "-p"), (["answer"], "-n"),
+                          (prefork, "-p"), (prefork, "-n")):
+        for number in ("+8", "008", " 8", "8 ", "-8", "8x", "0x8", "", "4294967304", "9" * 30):
+            # One that takes the number serves, and does not end.
+            process = subprocess.Popen([EXAMPLES / command[0], *command[1:], flag, number], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+            try:
+                _, errors = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                kill_group(process)
+                errors = b"it does not end"
+            says = f"{flag} {number}: a ".encode() in errors
+            report.check(f"{command[0]} {flag} '{number}'", process.returncode != 0 and says,
+                         f"{process.returncode}, {errors!r}")
 
 
 def no_login(report):

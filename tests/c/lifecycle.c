@@ -286,11 +286,9 @@ static void *stop_it(void *unused)
 static void stopped_once_by_many_threads(void)
 {
     for (int round = 0; round < 50; round++) {
-        pthread_t threads[4];
         contested = serve("threads", "1", NULL);
         stopped = 0;
-        for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, stop_it, NULL);
-        for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+        in_threads(4, stop_it);
         CHECK_EQ(stopped, 1);
     }
 }
@@ -313,10 +311,8 @@ static void *start_and_stop(void *unused)
 
 static void started_and_stopped_by_many_threads(void)
 {
-    pthread_t threads[4];
     shared_config = configure("threads", "1", NULL);
-    for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, start_and_stop, NULL);
-    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    in_threads(4, start_and_stop);
     CHECK_EQ(started, 4 * 30);
     push_config_free(shared_config);
 }

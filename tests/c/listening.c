@@ -166,8 +166,8 @@ static void a_port_in_use(void)
     char err[400], shown[128];
     for (int i = 0; i < 4; i++) {
         check_case("threads %s, then %s", threads[i / 2], threads[i % 2]);
-        push_server *server = serve("listen", "127.0.0.1:0", "threads", threads[i / 2], NULL);
-        CHECK_STATUS(push_listen_address(server, 0, shown, sizeof shown), PUSH_OK);
+        free_address(shown, sizeof shown);
+        push_server *server = serve("listen", shown, "threads", threads[i / 2], NULL);
         CHECK_STATUS(try_listen(shown, threads[i % 2], err, sizeof err), PUSH_ERR_SYSTEM);
         CHECK_HAS(err, shown);
         CHECK(serves(shown));
@@ -178,8 +178,8 @@ static void a_port_in_use(void)
     }
     check_case(NULL);
     char twice[300];
-    push_server *server = serve("listen", "127.0.0.1:0", "threads", "2", NULL);
-    CHECK_STATUS(push_listen_address(server, 0, shown, sizeof shown), PUSH_OK);
+    free_address(shown, sizeof shown);
+    push_server *server = serve("listen", shown, "threads", "2", NULL);
     stop(server);
     snprintf(twice, sizeof twice, "%s,%s", shown, shown);
     CHECK_STATUS(try_listen(twice, "2", err, sizeof err), PUSH_ERR_SYSTEM);
@@ -204,9 +204,7 @@ static void one_of_two_that_start_at_once_has_the_port(void)
 {
     char shown[128];
     int both = 0;
-    push_server *server = serve("listen", "127.0.0.1:0", "threads", "1", NULL);
-    CHECK_STATUS(push_listen_address(server, 0, shown, sizeof shown), PUSH_OK);
-    stop(server);
+    free_address(shown, sizeof shown);
     contested = configure("listen", shown, "threads", "2", NULL);
     pthread_barrier_init(&barrier, NULL, 2);
     for (int round = 0; round < 200; round++) {

@@ -76,6 +76,22 @@ static void the_descriptor_says_when_lines_wait(void)
     push_log_line_clear(&line);
 }
 
+/* Starts a server whose lines are pulled, and a thread that reads them. */
+static push_server *serve_reader(void *(*reader)(void *), pthread_t *thread)
+{
+    push_server *server = serve("threads", "1", "log", "pull", NULL);
+    pthread_create(thread, NULL, reader, server);
+    return server;
+}
+
+/* Whether this is how the lines end, and the last one is the last one of the stop. */
+static void ends_with_the_stop(push_status status, push_log_line *line)
+{
+    CHECK_STATUS(status, PUSH_ERR_CLOSED);
+    CHECK_TEXT(line->text, "stopped");
+    push_log_line_clear(line);
+}
+
 /* Takes lines when the descriptor is readable, up to the end. */
 static void *watch(void *server)
 {
@@ -87,17 +103,14 @@ static void *watch(void *server)
         status = push_next_log(server, &line, sizeof line, 0);
         watches = true;
     }
-    CHECK_STATUS(status, PUSH_ERR_CLOSED);
-    CHECK_TEXT(line.text, "stopped");
-    push_log_line_clear(&line);
+    ends_with_the_stop(status, &line);
     return NULL;
 }
 
 static void another_thread_watches_the_descriptor_to_the_end(void)
 {
     pthread_t thread;
-    push_server *server = serve("threads", "1", "log", "pull", NULL);
-    pthread_create(&thread, NULL, watch, server);
+    push_server *server = serve_reader(watch, &thread);
     reload_times(server, 1);
     WAIT_WHILE(!watches);
     stop(server);
@@ -170,24 +183,21 @@ static void the_lines_of_the_stop_can_be_read_after_it(void)
 
 static atomic_bool waits;
 
-/* Reads to the end. Returns whether the last line was the last one of the stop. */
+/* Reads to the end. */
 static void *read_on(void *server)
 {
     push_log_line line = PUSH_LOG_LINE_INIT;
     push_status status;
     waits = true;
     while ((status = push_next_log(server, &line, sizeof line, -1)) == PUSH_OK) {}
-    CHECK_STATUS(status, PUSH_ERR_CLOSED);
-    CHECK_TEXT(line.text, "stopped");
-    push_log_line_clear(&line);
+    ends_with_the_stop(status, &line);
     return NULL;
 }
 
 static void another_thread_reads_to_the_end(void)
 {
     pthread_t thread;
-    push_server *server = serve("threads", "1", "log", "pull", NULL);
-    pthread_create(&thread, NULL, read_on, server);
+    push_server *server = serve_reader(read_on, &thread);
     WAIT_WHILE(!waits);
     reload_times(server, 1);
     stop(server);

@@ -34,7 +34,7 @@ static const struct {
     {"allowed_origins",
      {"", "*", "https://a.example, https://*.b.example:8443"},
      {"a.example", "https://a/", "https://a b", "https://a:443"}},
-    {"client_publish", {"true", "false", NULL}, {"yes", "1", "", "TRUE"}},
+    {"client_publish", {"true", "false", "host"}, {"yes", "1", "", "TRUE", "hosts"}},
     {"user_channel", {"true", "false", NULL}, {"on", "1", "", "TRUE"}},
     {"max_connections", {"0", "10000000", NULL}, {"10000001", "-1", "1e3", ""}},
     {"max_per_address", {"0", "10000000", NULL}, {"10000001", "-1", "x", ""}},
@@ -50,6 +50,8 @@ static const struct {
     {"forwarded_header", {"x-forwarded-for", "forwarded", NULL}, {"", "X-Real-IP", "both", NULL}},
     {"proxy_protocol", {"true", "false", NULL}, {"on", "2", "", NULL}},
     {"max_channels", {"1", "10000", NULL}, {"0", "10001", "x", NULL}},
+    {"max_patterns", {"0", "100", NULL}, {"101", "-1", "x", NULL}},
+    {"patterns_total", {"1", "1000000", NULL}, {"0", "1000001", "x", NULL}},
     {"max_calls", {"1", "1000", NULL}, {"0", "1001", "x", NULL}},
     {"call_timeout", {"100ms", "10m", NULL}, {"99ms", "11m", "0", NULL}},
     {"max_message", {"1", "64MB", "64 KB"}, {"0", "65MB", "67108865", "1TB"}},
@@ -59,7 +61,7 @@ static const struct {
     {"outbox_total", {"1MB", "1024GB", NULL}, {"1048575", "1025GB", "0", NULL}},
     {"inbox_total", {"1MB", "1024GB", NULL}, {"1048575", "1025GB", "0", NULL}},
     {"mailbox", {"16", "1048576", NULL}, {"15", "1048577", "16KB", NULL}},
-    {"events", {"open, message,close", "none", "call,subscribe,unsubscribe"}, {"", "all", "request", "none,open"}},
+    {"events", {"open, message,close", "none", "call,publish,subscribe,unsubscribe"}, {"", "all", "request", "none,open"}},
     {"event_queue", {"16", "1048576", NULL}, {"15", "1048577", "", NULL}},
     {"head_timeout", {"100ms", "10m", "1"}, {"99ms", "11m", "0", "5 weeks"}},
     {"message_timeout", {"100ms", "1h", NULL}, {"99ms", "61m", "0", NULL}},
@@ -88,6 +90,7 @@ static const struct {
     {"slow_policy", {"disconnect", "drop-oldest", "latest"}, {"", "drop", "Latest", NULL}},
     {"engine", {"memory", "file:/var/lib/x", "redis://host"}, {"", "file:", "redis:host", "nats://"}},
     {"engine_namespace", {"push", "A-b_9", NULL}, {"", "a.b", "a b", NULL}},
+    {"hub_name", {"auto", "web-1:9099", "a/b@c.d_e"}, {"", "a b", "a+b", "\xc3\xa4"}},
     {"engine_sync", {"interval", "always", "never"}, {"", "5s", "Never", NULL}},
     {"engine_timeout", {"0", "1m", NULL}, {"61s", "-1", "", NULL}},
     {"engine_retention_age", {"auto", "1m", "365d"}, {"", "59s", "366d", NULL}},
@@ -102,6 +105,7 @@ static const struct {
     {"attach_uids", {"", "0", "1,33"}, {"root", "-1", "1 2", "+1", "1,033"}},
     {"attach_gids", {"", "0", "1,33"}, {"root", "-1", "1 2", NULL}},
     {"channel.news.*.history_count", {"0", "1000000", NULL}, {"1000001", "x", NULL, NULL}},
+    {"channel.news.*.client_publish", {"true", "false", "host"}, {"", "HOST", "1", NULL}},
 };
 
 static void every_option_has_its_bounds(void)

@@ -65,6 +65,27 @@ int dial(const char *address)
     return dial_to((struct sockaddr *)&ip, sizeof ip);
 }
 
+void free_address(char *address, size_t size)
+{
+    static int count;
+    int first = 10000, last = 31999;
+    const char *chosen = getenv("TEST_PORTS");
+    if (chosen) REQUIRE(sscanf(chosen, "%d-%d", &first, &last) == 2 && first > 0 && last >= first && last < 65536);
+    for (int tries = 0; tries <= last - first; tries++) {
+        int port = first + (getpid() * 31 + count++) % (last - first + 1), on = 1;
+        struct sockaddr_in ip = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        REQUIRE(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+        bool is_free = bind(fd, (struct sockaddr *)&ip, sizeof ip) == 0;
+        close(fd);
+        snprintf(address, size, "127.0.0.1:%d", port);
+        if (is_free) return;
+    }
+    REQUIRE(!"no port is free");
+}
+
 void peer_close(struct peer *peer)
 {
     if (peer->fd >= 0) close(peer->fd);

@@ -20,6 +20,9 @@ void unix_pair(struct peer *client, int *accepted);
 void tcp_pair(struct peer *client, int *accepted);
 /* Connects to "127.0.0.1:8090" or "unix:/path". Returns -1 if nothing listens there. */
 int dial(const char *address);
+/* Writes "127.0.0.1:PORT" with a port that is free at this moment. It is not one of those that the system gives to
+ * clients: some client could have it while a test's server is away. TEST_PORTS=FIRST-LAST chooses others. */
+void free_address(char *address, size_t size);
 struct peer peer_of(int fd);
 void peer_close(struct peer *peer);
 /* Closes so that the other end gets a reset. */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,14 @@ int threads_named(const char *prefix)
         found += strncmp(threads[i].name, prefix, strlen(prefix)) == 0;
     }
     return found;
+}
+
+void in_threads(int count, void *(*function)(void *))
+{
+    pthread_t threads[MAX_THREADS];
+    REQUIRE(count <= MAX_THREADS);
+    for (int i = 0; i < count; i++) REQUIRE(pthread_create(&threads[i], NULL, function, NULL) == 0);
+    for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
 }
 
 size_t heap_bytes(void)

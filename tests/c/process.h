@@ -27,6 +27,9 @@ int thread_count_at_most(int limit);
 /* Counts the library's threads with such a name, for instance "push-shard-". */
 int threads_named(const char *prefix);
 
+/* Runs a function in so many threads at once, and waits until all have returned. */
+void in_threads(int count, void *(*function)(void *));
+
 /* Bytes that malloc has handed out. */
 size_t heap_bytes(void);
 

@@ -1,4 +1,5 @@
 /* The results of publishing, and the messages that subscribers get. */
+#include "process.h"
 #include "serve.h"
 #include <ctype.h>
 #include <pthread.h>
@@ -275,10 +276,8 @@ static void *publish_key(void *unused)
 
 static void one_key_from_many_threads(void)
 {
-    pthread_t threads[4];
     shared_server = serve("threads", "2", NULL);
-    for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, publish_key, NULL);
-    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    in_threads(4, publish_key);
     CHECK_EQ(stats_of(shared_server).published, 500);
     CHECK_EQ(stats_of(shared_server).duplicates, 1500);
     stop(shared_server);
@@ -312,6 +311,62 @@ static void broadcasts_reach_everybody(void)
     peer_close(&stream);
     peer_close(&poll);
     peer_close(&late);
+}
+
+/* A client that is left out gets the position of the message, and does not find it in the history. */
+static void a_message_leaves_a_client_out(void)
+{
+    static const char id[] = "0a1b2c3d-0000-4000-8000-00000000000a";
+    push_server *server = serve("threads", "2", NULL);
+    push_message own = text_message("c", "its-own"), batch[2] = {own, text_message("c", "to all")};
+    push_position first, last, untouched = {.seq = 77};
+    char query[160], text[600];
+    snprintf(query, sizeof query, "channel=c&client=%s", id);
+    struct peer theirs[] = {adopted_ws(server, NULL, query), adopted_http(server, NULL, "sse", query),
+                            adopted_http(server, NULL, "stream", query)};
+    struct peer other = adopted_http(server, NULL, "stream", "channel=c");
+    wait_for_subscriptions(server, 4);
+    push_message before = text_message("c", "before");
+    CHECK_STATUS(push_publish_message(server, &before, &first), PUSH_OK);
+    own.except = batch[0].except = id;
+    CHECK_STATUS(push_publish_message(server, &own, NULL), PUSH_OK);
+    CHECK_STATUS(push_broadcast(server, &own, &last), PUSH_OK);
+    CHECK_STATUS(push_publish_batch(server, batch, 2, NULL), PUSH_OK);
+    for (int i = 0; i < 3; i++) {
+        check_case("client %d", i);
+        CHECK(peer_expect(&theirs[i], "to all"));
+        CHECK_EQ(peer_count(&theirs[i], "its-own"), 0);
+        if (i > 0) CHECK(peer_expect(&theirs[i], "{\"type\":\"position\"") && peer_expect(&theirs[i], last.text));
+        peer_close(&theirs[i]);
+    }
+    check_case(NULL);
+    CHECK(peer_expect(&other, "to all"));
+    CHECK_EQ(peer_count(&other, "its-own"), 3);
+    peer_close(&other);
+    for (int i = 0; i < 2; i++) {
+        snprintf(query, sizeof query, "channel=c&since=%s&client=%s", first.text, i ? "" : id);
+        struct peer back = adopted_http(server, NULL, "poll", query);
+        CHECK(peer_expect(&back, "to all"));
+        CHECK_EQ(peer_count(&back, "its-own"), i ? 3 : 0);
+        peer_close(&back);
+    }
+    static const char *const bad[] = {"", "me", "0a1b2c3d00004000800000000000000a", "\xff",
+                                      "0a1b2c3d-0000-4000-8000-00000000000g"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        check_case("id %zu", i);
+        own.except = batch[1].except = bad[i];
+        CHECK_STATUS(push_publish_message(server, &own, &untouched), PUSH_ERR_INVALID);
+        push_last_error(text, sizeof text);
+        CHECK_HAS(text, "except");
+        CHECK_STATUS(push_broadcast(server, &own, &untouched), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_publish_batch(server, batch, 2, NULL), PUSH_ERR_INVALID);
+        push_last_error(text, sizeof text);
+        CHECK_HAS(text, "messages[1]");
+    }
+    check_case(NULL);
+    CHECK_EQ(untouched.seq, 77);
+    CHECK_EQ(stats_of(server).seq, 5);
+    stop(server);
 }
 
 static void text_and_binary(void)
@@ -386,4 +441,5 @@ static void recovering_messages_larger_than_an_outbox(void)
 CHECK_MAIN(TEST(positions), TEST(streams_begin_and_end), TEST(epochs_differ), TEST(batches_are_all_or_none), TEST(the_largest_batch),
            TEST(the_largest_batch_reaches_a_subscriber), TEST(a_batch_that_could_never_fit),
            TEST(batches_are_not_mixed), TEST(keys), TEST(a_key_is_free_again_after_its_window),
-           TEST(one_key_from_many_threads), TEST(broadcasts_reach_everybody), TEST(text_and_binary), TEST(recovering_messages_larger_than_an_outbox))
+           TEST(one_key_from_many_threads), TEST(broadcasts_reach_everybody),
+           TEST(a_message_leaves_a_client_out), TEST(text_and_binary), TEST(recovering_messages_larger_than_an_outbox))

@@ -16,7 +16,7 @@ static push_config *options_of(int round)
 {
     static const char *const values[][3] = {
         {"outbox", "1MB", "8MB"},           {"slow_policy", "disconnect", "drop-oldest"},
-        {"heartbeat", "20s", "1d"},         {"poll_timeout", "20s", "1h"},
+        {"heartbeat", "1h", "1d"},          {"poll_timeout", "20s", "1h"},
         {"history_count", "1000", "2000"},  {"history_age", "5m", "1h"},
         {"history_total", "32MB", "64MB"},  {"key_window", "0", "2m"},
         {"log_level", "debug", "error"},    {"events", "none", "open,message,close"},

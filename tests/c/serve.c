@@ -1,5 +1,6 @@
 /* See serve.h. */
 #include "serve.h"
+#include "process.h"
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,6 +56,14 @@ push_server *serve(const char *first, ...)
 void stop(push_server *server)
 {
     CHECK_STATUS(push_stop(server, 0), PUSH_OK);
+}
+
+void attach_address(char *directory, size_t directory_size, char *address, size_t size)
+{
+    char path[256];
+    temporary_directory(directory, directory_size);
+    join_path(path, sizeof path, directory, "attach.sock");
+    snprintf(address, size, "unix:%s", path);
 }
 
 void reload_times(push_server *server, int count)

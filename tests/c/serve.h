@@ -11,6 +11,8 @@ push_config *configure(const char *first, ...) __attribute__((sentinel));
 push_server *serve(const char *first, ...) __attribute__((sentinel));
 push_server *serve_config(push_config *config); /* frees the config */
 void stop(push_server *server);
+/* Makes a directory, and the address of a hub's attach socket in it. */
+void attach_address(char *directory, size_t directory_size, char *address, size_t size);
 /* Gives a server that many times the options of serve, with one thread. Each time it logs a line. */
 void reload_times(push_server *server, int count);
 /* Whether a descriptor becomes readable within this time. */

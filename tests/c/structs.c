@@ -40,7 +40,8 @@ static void older_message(void)
     push_server *server = serve("threads", "1", NULL);
     /* The host's struct is in a separate block, so that a read beyond it is found. */
     const size_t sizes[] = {offsetof(push_message, data), offsetof(push_message, len), offsetof(push_message, event),
-                            offsetof(push_message, key), offsetof(push_message, flags), offsetof(push_message, trace)};
+                            offsetof(push_message, key), offsetof(push_message, flags), offsetof(push_message, trace),
+                            offsetof(push_message, except)};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_case("size %zu", sizes[i]);
         push_message whole = PUSH_MESSAGE_INIT, *message = malloc(sizes[i]);
@@ -213,7 +214,8 @@ static void event_sizes(void)
     struct peer client = adopted_ws(server, NULL, "channel=c");
     push_event event = PUSH_EVENT_INIT;
     /* The size is too small to say who owns the memory, or is impossible. The event waits for a correct call. */
-    const size_t bad[] = {0, 8, sizeof event - 8, sizeof event - 1, (size_t)1 << 20, SIZE_MAX};
+    const size_t owner = offsetof(push_event, owner);
+    const size_t bad[] = {0, 8, owner, owner + sizeof event.owner - 1, (size_t)1 << 20, SIZE_MAX};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         check_case("size %zu", bad[i]);
         CHECK_STATUS(push_next_event(server, &event, bad[i], 1000), PUSH_ERR_INVALID);

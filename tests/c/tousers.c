@@ -177,10 +177,8 @@ static void errors_name_what_is_wrong(void)
 
 static void the_hubs_option_counts_for_hosts(void)
 {
-    char directory[128], path[256], address[300];
-    temporary_directory(directory, sizeof directory);
-    join_path(path, sizeof path, directory, "attach.sock");
-    snprintf(address, sizeof address, "unix:%s", path);
+    char directory[128], address[300];
+    attach_address(directory, sizeof directory, address, sizeof address);
     for (int on = 0; on < 2; on++) {
         check_case("the hub's option %d", on);
         push_server *hub = serve("threads", "1", "attach_listen", address, "user_channel", on ? "true" : "false", NULL);

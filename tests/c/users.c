@@ -168,12 +168,10 @@ static void hosts_that_are_attached(void)
 {
     enum { COUNT = 20 };
     struct peer clients[COUNT], nobody;
-    char directory[128], path[256], address[300];
-    temporary_directory(directory, sizeof directory);
-    join_path(path, sizeof path, directory, "attach.sock");
-    snprintf(address, sizeof address, "unix:%s", path);
+    char directory[128], address[300];
+    attach_address(directory, sizeof directory, address, sizeof address);
     push_server *hub = serve("threads", "2", "attach_listen", address, NULL);
-    push_server *host = serve("attach", address, "attach_timeout", "20s", NULL);
+    push_server *host = serve("attach", address, "attach_timeout", "1m", NULL);
     /* The host hands over some clients, and others come to the hub. */
     for (int i = 0; i < COUNT; i++) clients[i] = subscriber(i % 2 ? host : hub, user_name(i));
     nobody = subscriber(host, NULL);

@@ -384,6 +384,23 @@ for (const transport of ['stream', 'poll']) {
   });
 }
 
+test('a message that the host has refused, or has not answered, is rejected with the reason', async () => {
+  const host = await scripted((say) => say({ type: 'subscribed', channel: 'news', id: 'e-1' }));
+  const client = new Client(host, { channels: ['news'] });
+  await client.until('open');
+  const [refused, unanswered, published] = ['1', '2', '3'].map((text) => client.push.publish('news', text));
+  await waitFor(() => host.asked.length === 3);
+  const [first, second, third] = host.asked;
+  const about = (code, ref) => ({ type: 'error', code, message: `it is ${code}`, channel: 'news', ref });
+  second.say(about('unanswered', second.ref));
+  first.say({ ...about('refused', first.ref), status: 429 });
+  third.say({ type: 'published', channel: 'news', id: 'e-2', ref: third.ref });
+  await assert.rejects(refused, { code: 'refused', status: 429, message: 'it is refused' });
+  await assert.rejects(unanswered, (error) => error.code === 'unanswered' && !('status' in error));
+  assert.equal(await published, 'e-2');
+  assert.deepEqual(client.told, [], 'the page is told by the promise alone');
+});
+
 test('a call gets its answer: text, bytes or a refusal, in any order', async () => {
   const host = await scripted((say) => say({ type: 'subscribed', channel: 'news', id: 'e-1' }));
   const client = new Client(host, { channels: ['news'] });

@@ -53,6 +53,29 @@ test('a gap is told by an event of its own', async () => {
   assert.deepEqual(seen.map((event) => event.lastEventId), ids.slice(2));
 });
 
+test('a pattern: channels that come later as well, and what was missed of them', async () => {
+  const host = await start('retry=100ms', 'max_patterns=1');
+  const proxy = await startProxy(host);
+  const source = await listen(proxy.port, 'pattern=news.*&channel=news.a&format=json', ['message', 'push-gap']);
+  await source.opened.next();
+  const seen = async (count) => (await source.inbox.take(count)).map(({ type, data, lastEventId }) => {
+    const { channel, data: text } = JSON.parse(data);
+    return [type, channel, text, lastEventId];
+  });
+  const wanted = [];
+  for (const channel of ['news.a', 'other', 'news.b']) {
+    const id = await host.publish(channel, '1');
+    if (channel !== 'other') wanted.push(['message', channel, '1', id]);
+  }
+  assert.deepEqual(await seen(2), wanted);
+  await proxy.cutWhile(async () => {
+    for (const channel of ['news.c', 'news.a']) {
+      wanted.push(['message', channel, '2', await host.publish(channel, '2')]);
+    }
+  });
+  assert.deepEqual(await seen(2), wanted.slice(2));
+});
+
 test('broken within messages again and again, it goes on where it was', async () => {
   const host = await start('retry=100ms', 'history_count=10000');
   const proxy = await startProxy(host);

@@ -110,8 +110,8 @@ test('poll: an answer may take long as long as something of it comes', async () 
   assert.deepEqual(await client.until('open'), [['open']]);
 });
 
-// A page sees nothing of a WebSocket's message before its end.
-test('ws: the first message of a replay may take a minute', async () => {
+// A server of WebSockets that says what the test says, and the sockets that have come to it.
+async function listening() {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
   open.push(async () => {
@@ -121,6 +121,39 @@ test('ws: the first message of a replay may take a minute', async () => {
   });
   const sockets = [];
   server.on('connection', (socket) => sockets.push(socket));
+  return { server, sockets };
+}
+
+// A hub that shares a log may be asked for a position of another one, which has read further.
+test('ws: a channel that a hub can not give yet is asked for again on another connection', async () => {
+  const { server, sockets } = await listening();
+  const client = new Client({ box: server.address() }, { channels: ['news'], transports: ['ws'] });
+  const asked = async (at, type) => {
+    await waitFor(() => sockets.length > at);
+    sockets[at].send('{"type":"subscribed","channel":"news","id":"e-1"}');
+    for (;;) {
+      const [data] = await once(sockets[at], 'message');
+      const request = JSON.parse(data);
+      if (request.type === type) return request;
+    }
+  };
+  const first = asked(0, 'subscribe');
+  await client.until('open');
+  client.push.subscribe('late');
+  const { ref, channel } = await first;
+  const again = asked(1, 'subscribe');
+  sockets[0].send(JSON.stringify({ type: 'error', code: 'behind', message: 'try again', channel, ref }));
+  assert.deepEqual(await client.until('connecting', 1013), [['connecting', 1013]]);
+  const request = await again;
+  assert.equal(request.channel, 'late');
+  sockets[1].send(JSON.stringify({ type: 'subscribed', channel: 'late', id: 'e-2', ref: request.ref }));
+  sockets[1].send('{"type":"message","channel":"late","id":"e-3","data":"1"}');
+  assert.deepEqual(await client.until('late', '1'), [['open'], ['late', '1']]);
+});
+
+// A page sees nothing of a WebSocket's message before its end.
+test('ws: the first message of a replay may take a minute', async () => {
+  const { server, sockets } = await listening();
   const client = new Client({ box: server.address() }, { channels: ['news'], since: 'e-1', transports: ['ws'] });
   const passes = async (ms) => {
     await waitFor(() => clock.has(60_000));

@@ -9,7 +9,7 @@ import { Host, test } from '../harness/host.mjs';
 import { Middlebox } from '../harness/middlebox.mjs';
 import { open } from '../harness/opened.mjs';
 import { Client, isMessage, isState, page, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
-import { token } from '../harness/tokens.mjs';
+import { soon, token } from '../harness/tokens.mjs';
 
 // Waits until the client is subscribed to this many channels, over this transport. A fallback has a request under way
 // then. So it notices when its connections are cut; between two requests it would not.
@@ -319,6 +319,31 @@ test('an answer to publish is no position, and after unsubscribe nothing is told
   assert.equal(client.push.position, 'e-4');
 });
 
+test('a gap without an id leads to nothing: the newest messages are asked for again', async () => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  await once(server, 'listening');
+  const urls = [];
+  server.on('connection', (socket, { url }) => {
+    urls.push(new URL(url, 'http://host').searchParams);
+    const say = (object) => socket.send(JSON.stringify(object));
+    say({ type: 'gap', channel: 'news' });
+    if (urls.length === 1) return socket.close(1001);
+    say({ type: 'gap', channel: 'sport', id: 'e-3' });
+    say({ type: 'message', channel: 'news', id: 'e-4', data: 'kept' });
+    for (const channel of ['news', 'sport']) say({ type: 'subscribed', channel, id: 'e-4' });
+  });
+  const client = new Client({ box: server.address() }, { channels: ['news', 'sport'], last: 10 });
+  open.push(async () => {
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+    await once(server, 'close');
+  });
+  assert.deepEqual((await client.until('news', 'kept')).filter(isMessage),
+    [['gap', 'news'], ['gap', 'news'], ['gap', 'sport'], ['news', 'kept']]);
+  assert.deepEqual(urls.map((query) => [query.get('last'), query.get('since')]), [['10', null], ['10', null]]);
+  assert.equal(client.push.position, 'e-4');
+});
+
 for (const transport of ['stream', 'poll']) {
   test(`${transport}: what needs a WebSocket says so`, async () => {
     const host = await start('client_publish=true');
@@ -366,29 +391,35 @@ for (const transport of ['ws', 'stream', 'poll']) {
 
 test('a token that ends: the next one goes on, and when there is none it is over; renew is in time', async () => {
   const host = await startWithTokens();
-  // Clocks may differ by five seconds, so a token is valid for that much longer. The first is too old, the others last
-  // for eleven: a slow machine needs some of that until a client is connected.
-  const ages = [-60, 6, 6];
-  await Promise.all(['stream', 'poll'].map(async (transport) => {
-    const start = (tokens) => new Client(host, {
-      channels: ['news'], transports: [transport],
-      token: async () => (tokens.length > 0 ? token(['news'], tokens.shift()) : null),
-    });
-    const renewed = start([ages[1], 600]);
-    await renewed.until('open');
-    assert.equal(await renewed.push.renew(), true);
-    const client = start([...ages]);
-    assert.deepEqual(await client.until('open'), [['connecting'], ['connecting', 401], ['open']]);
-    const ended = transport === 'poll' ? 403 : 4403;
-    assert.deepEqual((await client.until('open')).filter(isState), [['connecting', ended], ['open']]);
-    const text = `over ${transport}`;
-    await host.publish('news', text);
-    await client.until('news', text);
-    assert.deepEqual((await client.until('closed', 4403)).filter(isState), [['connecting', ended], ['closed', 4403]]);
-    const told = await renewed.until('news', text);
-    assert.ok(told.every(([what]) => what === 'news'), JSON.stringify(told));
-  }));
+  await soon((seconds) => Promise.all(['stream', 'poll'].map((transport) => tokensEnd(host, transport, seconds))));
 });
+
+// A client has a token that is too old, and two that end soon. Beside it another one renews its own.
+async function tokensEnd(host, transport, seconds) {
+  const start = (...ages) => new Client(host, {
+    channels: ['news'], transports: [transport],
+    token: async () => (ages.length > 0 ? token(['news'], ages.shift()) : null),
+  });
+  const text = `over ${transport}`;
+  const count = ({ told }, ...what) => told.filter((call) => what.every((part, at) => call[at] === part)).length;
+  const renewed = start(seconds, 600);
+  assert.deepEqual(await renewed.until('open'), [['connecting'], ['open']]);
+  assert.equal(await renewed.push.renew(), true);
+  const client = start(-60, seconds, seconds);
+  const isOver = (of) => count(of, 'closed') > 0;
+  for (let opens = 1; ; opens++) {
+    await waitFor(() => count(client, 'open') >= opens || isOver(client));
+    if (isOver(client)) break;
+    await host.publish('news', text);
+  }
+  const ended = transport === 'poll' ? 403 : 4403;
+  assert.deepEqual(client.told.filter(isState), [
+    ['connecting'], ['connecting', 401], ['open'], ['connecting', ended], ['open'], ['connecting', ended], ['closed', 4403],
+  ]);
+  assert.equal(count(client, 'news', text), 2);
+  await waitFor(() => count(renewed, 'news', text) === 2 || isOver(renewed));
+  assert.ok(renewed.told.every(([what]) => what === 'news'), JSON.stringify(renewed.told));
+}
 
 for (const transport of ['stream', 'poll']) {
   for (const [status, body] of [[400], [403], [404], [413, 'not JSON']]) {

@@ -11,6 +11,12 @@ def publish(host, channel, count):
     return [host.publish(channel, f"{channel} {n}") for n in range(count)]
 
 
+def first_since(host, transport, position):
+    """The first message after a position that a new client of the channel a gets."""
+    with TRANSPORTS[transport](host, since=position, channel="a") as messages:
+        return take(messages, 1)[0]
+
+
 @EACH
 def test_a_gap_stands_before_what_is_left(start, transport):
     host = start("history_count=5")
@@ -36,8 +42,7 @@ def test_no_gap_where_nothing_is_missing(start, transport):
 def test_going_on_after_a_gap_tells_it_once(start, transport):
     host = start("history_count=5")
     ids = publish(host, "a", 20)
-    with TRANSPORTS[transport](host, since=ids[0], channel="a") as messages:
-        gap = take(messages, 1)[0]
+    gap = first_since(host, transport, ids[0])
     with TRANSPORTS[transport](host, since=gap["id"], channel="a") as messages:
         assert [message["id"] for message in take(messages, 5)] == ids[15:]
 
@@ -73,9 +78,8 @@ def test_a_position_of_another_life_or_the_future_is_a_gap(start, transport, pos
 def test_without_history_everything_missed_is_a_gap(start, transport):
     host = start("history_count=0")
     ids = publish(host, "a", 3)
-    with TRANSPORTS[transport](host, since=ids[0], channel="a") as messages:
-        gap = take(messages, 1)[0]
-        assert (gap["type"], gap["id"]) == ("gap", ids[2])
+    gap = first_since(host, transport, ids[0])
+    assert (gap["type"], gap["id"]) == ("gap", ids[2])
 
 
 def test_a_raw_websocket_is_told_of_a_gap_by_a_header(start):

@@ -15,11 +15,12 @@ defaults
     timeout connect 60s
     timeout client 60s
     timeout server 60s
+    timeout check 60s
 listen front
     bind 127.0.0.1:{front}
     {check}
     http-request set-header Host push.example.org
-    server push 127.0.0.1:{server} check inter 50ms
+    server push 127.0.0.1:{server} check inter 50ms fall 1000
 listen stats
     bind 127.0.0.1:{stats}
     stats enable

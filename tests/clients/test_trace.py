@@ -1,5 +1,5 @@
-"""Spans of messages (option trace), as a collector of OpenTelemetry gets them: the package opentelemetry-proto reads
-what the library sends, embedded, attached and through the control API."""
+"""Spans of messages (option trace), as a collector of ours gets them, which answers as a test wants: the types of the
+package opentelemetry-proto read what the library sends, embedded, attached and through the control API."""
 
 import contextlib
 import http.client
@@ -8,86 +8,25 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 
 import pytest
 from collector import Collector, wait_for
 from host import PATIENCE, ROOT, free_port
-from hub import KEY, Hub
+from hub import Hub
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 from opentelemetry.proto.trace.v1 import trace_pb2
-
-sys.path.insert(0, str(ROOT / "tests/python"))
-
-import push  # noqa: E402
-
-LIBRARY = ROOT / "target/stage/lib/libpush.so"
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
-# A trace from outside decides for itself, and nothing else has a span.
-ONLY_THEIRS = {"trace_sample": "0"}
-ALL = {"trace_sample": "1"}
+from traced import (
+    ALL, LIBRARY, NOT_SAMPLED, ONLY_THEIRS, PARENT, SAMPLED, TRACE, control, embedded, hub, options_of, outcomes, push,
+    subscribed,
+)  # fmt: skip
 
 
 @pytest.fixture
 def collector():
     with Collector() as collector:
         yield collector
-
-
-@contextlib.contextmanager
-def embedded(drain_ms=1000, **options):
-    server = push.Server(str(LIBRARY), **{"auth": "none", "threads": "2", **options})
-    try:
-        yield server
-    finally:
-        server.stop(drain_ms)
-
-
-@contextlib.contextmanager
-def hub(*options):
-    running = Hub("auth=none", *options)
-    try:
-        yield running
-    finally:
-        assert running.stop() == 0, running.log()
-
-
-def options_of(collector, **options):
-    return [f"{name}={value}" for name, value in {"trace": collector.option, **options}.items()]
-
-
-def control(hub, method, path, body=b"", headers=()):
-    """A request with header lines as they are given."""
-    connection = http.client.HTTPConnection("127.0.0.1", hub.control_port, timeout=PATIENCE)
-    connection.putrequest(method, path)
-    for name, value in [("Authorization", f"Bearer {KEY}"), ("Content-Length", str(len(body))), *headers]:
-        connection.putheader(name, value)
-    connection.endheaders(body)
-    response = connection.getresponse()
-    answer = response.read()
-    connection.close()
-    assert response.status == 200, answer
-    return json.loads(answer)
-
-
-def subscribed(port, query):
-    """A client of SSE that has the head of the response."""
-    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-    client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += client.recv(65536)
-    assert head.startswith(b"HTTP/1.1 200"), head
-    return client
-
-
-def outcomes(hub):
-    _, text = hub.request("GET", "/metrics")
-    lines = [line for line in text.decode().splitlines() if line.startswith("push_trace_spans_total{")]
-    return {line.split('"')[1]: int(line.rsplit(" ", 1)[1]) for line in lines}
 
 
 # ---- what a span says ----
@@ -145,7 +84,7 @@ def test_the_sampled_flag_decides_and_what_is_not_valid_is_ignored(collector):
 
 
 def test_one_of_so_many_has_a_span(collector):
-    with embedded(trace=collector.option, trace_sample="10", trace_queue="10000", mailbox="16384") as server:
+    with embedded(drain_ms=60_000, trace=collector.option, trace_sample="10", trace_queue="10000", mailbox="16384") as server:
         positions = {server.publish("a", b"x") for _ in range(5000)}
     assert 250 <= len(collector.spans) <= 1000
     assert {span.position for span in collector.spans} <= positions
@@ -349,7 +288,8 @@ def test_what_a_collector_has_not_answered_comes_again():
         with hub(*options_of(collector, trace_timeout="500ms", **ALL)) as running:
             position = running.publish("a", b"x")[1]
             [span] = collector.wait_for()
-            assert span.position == position and len(collector.requests) == 3
+            # On a slow machine the third answer may be too late as well.
+            assert span.position == position and len(collector.requests) >= 3
             wait_for(lambda: outcomes(running)["exported"] == 1)
         lines = [line for line in running.log().splitlines() if "trace: " in line]
         assert sum("has not answered for 500 ms; the hub tries again" in line for line in lines) == 1, lines
@@ -480,14 +420,20 @@ def test_a_stop_does_not_wait_for_a_collector_that_is_not_there():
 
 
 def threads():
-    return {open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")}
+    names = set()
+    for task in os.listdir("/proc/self/task"):
+        # It may have ended meanwhile.
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as comm:
+            names.add(comm.read().strip())
+    return names
 
 
 def test_there_is_a_thread_only_where_spans_are_exported(collector):
+    # A thread gives itself its name, and stands in the list for a moment after its end.
+    wait_for(lambda: "push-trace" not in threads())
     with embedded():
         assert "push-trace" not in threads()
     with embedded(trace=collector.option):
-        # A thread gives itself its name, and stands in the list for a moment after its end.
         wait_for(lambda: "push-trace" in threads())
     wait_for(lambda: "push-trace" not in threads())
 

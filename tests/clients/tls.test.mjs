@@ -89,7 +89,8 @@ for (const version of VERSIONS) {
       `--tls-min-${version.toLowerCase().replace('tls', '')}`, `--tls-max-${version.toLowerCase().replace('tls', '')}`,
       fileURLToPath(new URL('../harness/fetching.mjs', import.meta.url)), host.tls('channel=a'),
     ], { env: { ...process.env, NODE_EXTRA_CA_CERTS: join(directory, 'root.pem') } });
-    const ended = once(child, 'exit');
+    // By then all of its output has come.
+    const ended = once(child, 'close');
     let said = '';
     child.stdout.on('data', (data) => { said += data; });
     child.stderr.on('data', (data) => { said += data; });

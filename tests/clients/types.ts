@@ -5,8 +5,10 @@ import { connect, type Message, type Push, type State, type Transport } from '..
 const seen: Message[] = [];
 const push: Push = connect(new URL('/push', location.href), {
   channels: new Set(['news']),
+  patterns: ['chat.*'],
   since: null,
   last: 3,
+  client: true,
   transports: ['ws', 'poll'],
   token: async () => (await fetch('/token')).text(),
   onmessage: (message) => {
@@ -22,23 +24,30 @@ const push: Push = connect(new URL('/push', location.href), {
 });
 push.subscribe('prices');
 push.unsubscribe('prices');
+push.subscribe({ pattern: 'room.*' }, ({ channel, data }) => console.log(channel, data));
+push.unsubscribe({ pattern: 'room.*' });
 const sent: boolean = push.send(new Uint8Array(3));
 const answer: Promise<string | Uint8Array> = push.call('question');
-const position: Promise<string> = push.publish('news', 'text', { event: 'e', key: 'k' });
+const position: Promise<string> = push.publish('news', 'text', { event: 'e', key: 'k', echo: false });
 const transport: Transport | null = push.transport;
 const since: string | null = push.position;
+const id: string | null = push.client;
 const ended: Promise<boolean> = push.ended;
 connect('/push');
 connect('/push', { onstate: (state, why) => console.log(state.length, why?.code) });
 connect('/push', { onstate: (state: State) => console.log(state === 'closed') });
 connect('/push', { onstate() {} });
 push.close();
-export { answer, ended, position, sent, since, transport };
+export { answer, ended, id, position, sent, since, transport };
 
 // @ts-expect-error there is no such transport
 connect('/push', { transports: ['sse'] });
+// @ts-expect-error it is a UUID, or true
+connect('/push', { client: 7 });
 // @ts-expect-error a misspelt option
 connect('/push', { chanels: [] });
+// @ts-expect-error it is { pattern }
+push.subscribe({ patterns: 'room.*' });
 // @ts-expect-error neither text nor bytes
 push.send(5);
 // @ts-expect-error it is a promise

@@ -1,26 +1,31 @@
 //! A server on a free port, and a client that speaks raw bytes.
 #![allow(dead_code)] // each test uses its part
 
+pub mod folder;
+pub mod killed;
 // The library's own tests have this file twice, as they include this module.
 #[allow(clippy::duplicate_mod)]
 #[path = "../../src/framing/masked.rs"]
 pub mod masked;
+pub mod nats;
 #[allow(clippy::duplicate_mod)]
 pub mod ports;
 pub mod proxy;
 pub mod redis;
 
 pub use ports::free_port;
+use push::grant::Grant;
 use push::hub::Publication;
 use push::{Builder, Server};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. No test measures with it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for something that a thread of the server does soon.
 pub fn eventually(done: impl Fn() -> bool) {
@@ -34,6 +39,27 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "{what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// How long the control API waits for more of a request that it has refused.
+pub const LINGER_PAUSE: Duration = Duration::from_secs(5);
+
+/// Tries something for which the server leaves so much time, until a try had that time. On a slow machine a try may take
+/// longer. Then its failure says nothing.
+pub fn in_time(time: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
+    for _ in 0..20 {
+        let began = Instant::now();
+        match attempt() {
+            Ok(()) => return,
+            Err(error) => assert!(began.elapsed() >= time, "{error}"),
+        }
+    }
+    panic!("no try was in time");
+}
+
+/// Says that a test can't run on this machine. `cargo test` keeps what a test that passes prints to itself, but not this.
+pub fn not_run(why: &str) {
+    std::io::stderr().write_all(format!("{why}\n").as_bytes()).unwrap();
 }
 
 /// A log that can be read back: the level and the text of each line.
@@ -53,10 +79,24 @@ pub fn builder(options: &[(&str, &str)]) -> Builder {
     builder
 }
 
-/// A host that attaches to the hub at this address. Its calls wait for the hub as long as a test is patient, unless the
+/// A host that attaches to the hub at this address. Its calls wait for the hub as long as they may, unless the
 /// options say otherwise.
 pub fn attached(path: &str, options: &[(&str, &str)]) -> Server {
     Server::start(builder(&[&[("attach", path), ("attach_timeout", "1m")], options].concat())).unwrap()
+}
+
+/// A connection on this machine, and the end that a host would hand over.
+pub fn tcp_pair() -> (Client, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    (client, listener.accept().unwrap().0.into())
+}
+
+/// A client. A host has accepted its connection, read `head` from it, and handed it over.
+pub fn adopted(server: &Server, head: &str, grant: Option<Grant>) -> Client {
+    let (client, socket) = tcp_pair();
+    server.adopt(socket, head.as_bytes(), grant).unwrap();
+    client
 }
 
 /// The path of a Unix socket that no other test uses.
@@ -177,6 +217,17 @@ pub fn take_until(read: &mut Vec<u8>, end: &str) -> Option<String> {
     Some(text)
 }
 
+/// Reads a frame of a server, which has no mask: its first byte and payload. `bytes` reads so many.
+pub fn read_frame(mut bytes: impl FnMut(usize) -> Vec<u8>) -> (u8, Vec<u8>) {
+    let head = bytes(2);
+    let len = match head[1] {
+        126 => u16::from_be_bytes(bytes(2).try_into().unwrap()).into(),
+        127 => u64::from_be_bytes(bytes(8).try_into().unwrap()) as usize,
+        len => usize::from(len),
+    };
+    (head[0], bytes(len))
+}
+
 /// A connection that sends and reads bytes.
 pub struct Client {
     pub stream: TcpStream,
@@ -243,13 +294,7 @@ impl Client {
 
     /// The next frame: its first byte and payload.
     pub fn next_frame(&mut self) -> (u8, Vec<u8>) {
-        let head = self.bytes(2);
-        let len = match head[1] {
-            126 => u16::from_be_bytes(self.bytes(2).try_into().unwrap()).into(),
-            127 => u64::from_be_bytes(self.bytes(8).try_into().unwrap()) as usize,
-            len => usize::from(len),
-        };
-        (head[0], self.bytes(len))
+        read_frame(|count| self.bytes(count))
     }
 
     /// The next text frame.

@@ -15,6 +15,14 @@ pub struct Proxy {
     /// If it is set, no host gets through.
     pub is_closed: Arc<AtomicBool>,
     open: Arc<Mutex<(Vec<UnixStream>, usize)>>,
+    /// The path of its socket, which is removed at the end.
+    path: String,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Proxy {
@@ -30,6 +38,7 @@ impl Proxy {
             swallowed: swallowed.clone(),
             is_closed: is_closed.clone(),
             open,
+            path: listen.to_owned(),
         };
         std::thread::spawn(move || {
             for host in listener.incoming().map_while(Result::ok) {

@@ -1,27 +1,23 @@
 //! A redis-server as the child of a test, in a folder and at a port of its own.
 
+use super::folder::Folder;
 use super::{free_port, until};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// See the module. It has its data again after a kill, and is killed when this is dropped.
 pub struct Redis {
     child: Option<Child>,
-    folder: PathBuf,
+    folder: Folder,
     port: u16,
 }
 
 impl Redis {
     /// A place for a server that does not run yet.
     pub fn away() -> Self {
-        let port = free_port();
-        let folder = std::env::temp_dir().join(format!("push-redis-{}-{port}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        Redis { child: None, folder, port }
+        Redis { child: None, folder: Folder::new("redis"), port: free_port() }
     }
 
     pub fn started() -> Self {
@@ -39,7 +35,7 @@ impl Redis {
         let log = || Stdio::from(File::options().create(true).append(true).open(self.folder.join("log")).unwrap());
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(&self.folder);
+        command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(self.folder.path());
         let child = command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn();
         self.child = Some(child.expect("redis-server: tests/need redis-server:redis-server installs it"));
         until("redis-server does not answer", || self.answers());
@@ -65,6 +61,5 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,12 +1,12 @@
 //! `GET /v1/connections`: who is connected, and who is slow.
 
-use super::common::{until, Client, Host, CONTROL, UPGRADE};
+use super::common::{adopted, until, Client, Host, CONTROL, UPGRADE};
 use super::{ask, got, token, SECRET};
 use push::grant::Grant;
 use serde_json::{json, Value};
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The connections that a query finds.
@@ -23,11 +23,9 @@ fn users(host: &Host, query: &str) -> Vec<String> {
 
 /// A connection that the host hands over with a grant, and the client's end.
 fn handed_over(host: &Host, user: &str) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let head = format!("GET /push?channel=b HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     let grant = Grant::new(Some(user), &["b".into()], &[], 0, false, false).unwrap();
-    host.server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), Some(grant)).unwrap();
+    let mut client = adopted(&host.server, &head, Some(grant));
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     client
 }
@@ -89,36 +87,42 @@ fn each_connection_is_listed_with_what_is_known_of_it() {
     host.stop();
 }
 
+/// Checks that a request gets 400, and what the answer says.
+pub(super) fn is_refused(host: &Host, path: &str, told: &str) {
+    let (status, body) = ask(host, "GET", path, "", b"");
+    assert!(status == 400 && body.contains(told), "{path}: {status} {body}");
+}
+
 #[test]
 fn what_can_not_be_listed_is_refused_with_what_is_allowed() {
     let host = Host::start(&CONTROL);
     let (name, number) = ("x".repeat(256), "9".repeat(255));
-    for (query, status, told) in [
-        ("limit=0".to_owned(), 400, "limit must be a number from 1 to 1000"),
-        ("limit=1001".into(), 400, "limit must be a number from 1 to 1000"),
-        ("limit=-1".into(), 400, "limit must be a number from 1 to 1000"),
-        ("after=-1".into(), 400, "after must be a number from 0 to 18446744073709551615"),
-        ("after=18446744073709551616".into(), 400, "after must be a number from 0"),
-        (format!("after={number}"), 400, "after must be a number from 0"),
-        ("after=".into(), 400, "after must be a number from 0"),
-        ("slow=yes".into(), 400, "slow must be 0 or 1"),
-        ("slow=1&after=1".into(), 400, "slow=1 has no further pages"),
-        ("user=".into(), 400, "1 to 255 bytes are allowed"),
-        (format!("user={name}"), 400, "at most 255 are allowed"),
-        ("user=%00".into(), 400, "control characters are not allowed"),
-        ("user=%ff".into(), 400, "not UTF-8"),
-        ("channel=".into(), 400, "1 to 255 bytes are allowed"),
-        (format!("channel={name}"), 400, "at most 255 are allowed"),
-        ("channel=a*".into(), 400, "can't end in *"),
-        ("channel=nobody".into(), 404, "no such channel"),
-        ("address=".into(), 400, "an IPv4 or IPv6 address, or unix"),
-        ("address=127.0.0.1:80".into(), 400, "an IPv4 or IPv6 address, or unix"),
-        ("address=10.0.0.0/8".into(), 400, "an IPv4 or IPv6 address, or unix"),
-        ("address=localhost".into(), 400, "an IPv4 or IPv6 address, or unix"),
+    for (query, told) in [
+        ("limit=0", "limit must be a number from 1 to 1000"),
+        ("limit=1001", "limit must be a number from 1 to 1000"),
+        ("limit=-1", "limit must be a number from 1 to 1000"),
+        ("after=-1", "after must be a number from 0 to 18446744073709551615"),
+        ("after=18446744073709551616", "after must be a number from 0"),
+        (&*format!("after={number}"), "after must be a number from 0"),
+        ("after=", "after must be a number from 0"),
+        ("slow=yes", "slow must be 0 or 1"),
+        ("slow=1&after=1", "slow=1 has no further pages"),
+        ("user=", "1 to 255 bytes are allowed"),
+        (&*format!("user={name}"), "at most 255 are allowed"),
+        ("user=%00", "control characters are not allowed"),
+        ("user=%ff", "not UTF-8"),
+        ("channel=", "1 to 255 bytes are allowed"),
+        (&*format!("channel={name}"), "at most 255 are allowed"),
+        ("channel=a*", "can't end in *"),
+        ("address=", "an IPv4 or IPv6 address, or unix"),
+        ("address=127.0.0.1:80", "an IPv4 or IPv6 address, or unix"),
+        ("address=10.0.0.0/8", "an IPv4 or IPv6 address, or unix"),
+        ("address=localhost", "an IPv4 or IPv6 address, or unix"),
     ] {
-        let (got, body) = ask(&host, "GET", &format!("/v1/connections?{query}"), "", b"");
-        assert!(got == status && body.contains(told), "{query}: {got} {body}");
+        is_refused(&host, &format!("/v1/connections?{query}"), told);
     }
+    let (status, body) = ask(&host, "GET", "/v1/connections?channel=nobody", "", b"");
+    assert!(status == 404 && body.contains("no such channel"), "{status} {body}");
     let longest = "%F0%9F%98%80".repeat(63);
     assert_eq!(ask(&host, "GET", &format!("/v1/connections?user={longest}"), "", b"").0, 200);
     assert_eq!(users(&host, "after=18446744073709551615"), [""; 0]);

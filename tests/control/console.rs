@@ -162,7 +162,7 @@ fn a_login_gives_a_cookie_with_which_the_console_can_ask() {
     let own = format!("{cookie}{}", page_of(&answer));
     assert_eq!(get(&host, "/v1/stats", &own).status, 200);
     assert_eq!(ask(&host, "POST", "/v1/publish?channel=a", &own, "x").status, 200);
-    assert!(logged(&lines, "Info console: a login with the key (address 127.0.0.1)"));
+    until("the log has it", || logged(&lines, "Info console: a login with the key (address 127.0.0.1)"));
 
     let gone = ask(&host, "POST", "/console/logout", &own, "");
     assert!(gone.status == 200 && gone.cookie().1.contains("Max-Age=0"), "{}", gone.head);

@@ -1,19 +1,16 @@
 //! `GET /v1/hosts`: which hosts are attached, and what waits for them.
 
-use super::common::{attached, socket_path, until, Client, Host, CONTROL, UPGRADE};
+use super::common::{adopted, attached, socket_path, until, Client, Host, CONTROL, UPGRADE};
 use super::got;
 use push::hub::Publication;
 use push::Server;
 use serde_json::{json, Value};
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// A client of which a host has accepted the connection.
 fn handed_over(server: &Server, query: &str) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let head = format!("GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
-    server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
+    let mut client = adopted(server, &head, None);
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     client
 }

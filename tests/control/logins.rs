@@ -1,10 +1,12 @@
 //! Logins to the console: what a session is worth, by which name and with which cookie, and what becomes of wrong keys.
 
 use super::common::{counted, metrics_with_key, socket_path, until, Client, Host, CONTROL};
-use super::console::{ask, get, is_in, logged, login, options, KEY, OWN};
+use super::console::{ask, get, is_in, logged, login, options, Login, KEY, OWN};
+use super::guesses::OF_FOUR;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 /// Sends a request after which the connection ends. Returns the head of the answer, and its body.
 fn exchange(mut stream: impl Read + Write, request: &str) -> (String, String) {
@@ -56,23 +58,56 @@ fn the_cookie_alone_is_worth_the_page_without_data() {
     host.stop();
 }
 
+/// Browsers send cookies with longer paths first. So a server at another port can put some before that of a login.
+#[test]
+fn other_cookies_of_the_same_name_do_no_harm() {
+    let host = Host::start(&options(&[]));
+    let [earlier, one] = [(); 2].map(|()| login(&host));
+    let pair = |login: &Login| login.cookie.trim_end().strip_prefix("Cookie: ").unwrap().to_owned();
+    let (own, name) = (pair(&one), pair(&one).split('=').next().unwrap().to_owned());
+    // The other server was sent the cookie of the earlier login.
+    let others = [format!("{name}=x"), format!("{name}="), pair(&earlier), vec![format!("{name}=x"); 40].join("; ")];
+    for other in &others {
+        for cookies in [
+            format!("Cookie: {other}; {own}\r\n"),
+            format!("Cookie: {other}\r\nCookie: {own}\r\n"),
+            format!("Cookie: {own}; {other}\r\n"),
+        ] {
+            assert!(get(&host, "/console", &cookies).body.contains("app.js"), "{cookies}");
+            let stats = get(&host, "/v1/stats", &format!("{cookies}{}", one.page));
+            assert_eq!(stats.status, 200, "{cookies}: {}", stats.body);
+        }
+    }
+    // There is a bound for them.
+    let many = format!("Cookie: {}; {own}\r\n", vec![format!("{name}=x"); 64].join("; "));
+    assert_eq!(get(&host, "/v1/stats", &format!("{many}{}", one.page)).status, 401);
+    // A logout ends the page's own session.
+    let both = format!("Cookie: {}; {own}\r\n{}", pair(&earlier), one.page);
+    assert_eq!(ask(&host, "POST", "/console/logout", &both, "").status, 200);
+    assert!(!is_in(&host, &one) && is_in(&host, &earlier));
+    host.stop();
+}
+
 /// The cookie has the port that the browser knows. Behind a tunnel that is not the listener's.
 #[test]
 fn hubs_behind_two_tunnels_have_two_cookies() {
     let path = socket_path();
     let host = Host::start(&[("control", &format!("unix:{path}")), CONTROL[1], ("console", "true")]);
-    let asked = |host_line: &str| {
+    let asked = |absolute: &str, host: &str| {
         let length = KEY.len();
-        let lines = format!("{host_line}Connection: close\r\n{OWN}Content-Length: {length}\r\n");
+        let lines = format!("Host: {host}\r\nConnection: close\r\n{OWN}Content-Length: {length}\r\n");
         let stream = UnixStream::connect(&path).unwrap();
-        exchange(stream, &format!("POST /console/login HTTP/1.1\r\n{lines}\r\n{KEY}")).0
+        exchange(stream, &format!("POST {absolute}/console/login HTTP/1.1\r\n{lines}\r\n{KEY}")).0
     };
-    for (line, name) in [
-        ("Host: localhost:9099\r\n", "push_console_9099="),
-        ("Host: 127.0.0.1:9098\r\n", "push_console_9098="),
-        ("Host: localhost\r\n", "push_console_0="),
+    for (port, absolute, host) in [
+        (9099, "", "localhost:9099"),
+        (9098, "", "127.0.0.1:9098"),
+        (0, "", "localhost"),
+        (9097, "http://localhost:9097", "localhost:9099"),
+        (0, "http://localhost", "localhost:9099"),
     ] {
-        assert!(asked(line).contains(&format!("set-cookie: {name}")), "{line}");
+        let cookie = format!("set-cookie: push_console_{port}=");
+        assert!(asked(absolute, host).contains(&cookie), "{absolute} {host}");
     }
     host.stop();
 }
@@ -99,16 +134,27 @@ fn another_name_for_this_machine_gets_nothing() {
         let cookie =
             head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().split(';').next().unwrap();
         let session = format!("Cookie: {cookie}\r\nX-Push-Console: {}\r\n", body.split('"').nth(3).unwrap());
-        for (name, status) in
-            [("localhost", 200), ("127.0.0.1", 200), ("[::1]", 200), ("hub.example", 200), ("evil.example", 403)]
-        {
+        for (absolute, name, status) in [
+            ("", "localhost", 200),
+            ("", "127.0.0.1", 200),
+            ("", "[::1]", 200),
+            ("", "hub.example", 200),
+            ("", "evil.example", 403),
+            // The host of the target counts, and not the line.
+            ("http://localhost:9099", "evil.example", 200),
+            ("http://evil.example:9099", "localhost", 403),
+            ("http://me@localhost:9099", "localhost", 403),
+        ] {
             let line = format!("Host: {name}:9099\r\n");
+            // Where a browser tells its page's origin, that is of the same name.
+            let of_target = absolute.strip_prefix("http://").map_or(format!("{name}:9099"), str::to_owned);
+            let line = format!("{line}Origin: http://{of_target}\r\n");
             for (method, path, body) in
                 [("GET", "/console", ""), ("POST", "/console/login", KEY), ("GET", "/v1/stats", "")]
             {
                 let lines = format!("{line}{}", if path == "/console/login" { OWN } else { &session });
-                let (head, body) = asked(method, path, &lines, body, by_unix);
-                assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {name}: {head}");
+                let (head, body) = asked(method, &format!("{absolute}{path}"), &lines, body, by_unix);
+                assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{absolute}{path} {name}: {head}");
                 assert_eq!(body.contains("allowed_hosts can allow it"), status == 403, "{body}");
             }
             // The key is no part of a browser, and may be used by any name.
@@ -134,8 +180,10 @@ fn wrong_keys_are_logged_slowed_down_and_refused_unseen() {
     for wrong in ["", "x", "a-key-of-some-lengtH", "a-key-of-some-lengt", "a-key-of-some-length "] {
         assert_eq!(&send(wrong).head()[9..12], "401", "{wrong}");
     }
-    assert!(logged(&lines, "Warn control API: refused with 401 unauthorized: console: the key is not"));
-    assert!(logged(&lines, "(address 127.0.0.1)"));
+    until("the log has it", || {
+        logged(&lines, "Warn control API: refused with 401 unauthorized: console: the key is not")
+    });
+    until("the log has the address", || logged(&lines, "(address 127.0.0.1)"));
     assert_eq!(&send(&"x".repeat(256)).head()[9..12], "413");
     // Many at once: they wait, and the next one is not looked at, even if it is the right one.
     let waiting: Vec<_> = (0..40).map(|_| send("a-wrong-key-0123456789")).collect();
@@ -153,6 +201,32 @@ fn wrong_keys_are_logged_slowed_down_and_refused_unseen() {
     let counts = counted(&metrics_with_key(&path, KEY), "push_refusals_total");
     assert!(counts.iter().any(|(reason, count)| reason == "control_key" && *count >= 6), "{counts:?}");
     assert!(!logged(&lines, "a-wrong-key") && !logged(&lines, KEY));
+    host.stop();
+}
+
+#[test]
+fn wrong_keys_are_answered_late_and_the_right_one_at_once() {
+    let host = Host::start(&options(&[]));
+    let began = Instant::now();
+    let wrong = "a-wrong-key-0123456789";
+    (0..4).for_each(|_| assert_eq!(ask(&host, "POST", "/console/login", OWN, wrong).status, 401));
+    assert!(began.elapsed() >= OF_FOUR, "{:?}", began.elapsed());
+    // Some more at once. They are too few for the address to be refused, and the last one waits for four seconds.
+    let guess = || {
+        let address = &host.server.addresses()[1];
+        let mut client = Client::over(TcpStream::connect(address).unwrap());
+        let head = format!("POST /console/login HTTP/1.1\r\nHost: {address}\r\n{OWN}");
+        client.send(format!("{head}Content-Length: {}\r\n\r\n{wrong}", wrong.len()).as_bytes());
+        client
+    };
+    // A slow machine may take that long to ask. When all have their answers, the address is free to try as many again.
+    until("the right key was held up as long as the wrong ones", || {
+        let before = control_keys(&host);
+        let waiting: Vec<Client> = (0..8).map(|_| guess()).collect();
+        until("all were seen", || control_keys(&host) == before + 8);
+        login(&host);
+        waiting.iter().any(|client| !client.has_come())
+    });
     host.stop();
 }
 

@@ -1,6 +1,7 @@
 //! `GET /v1/channels/{c}/messages`: what is kept of a channel.
 
 use super::common::{Host, CONTROL};
+use super::connections::is_refused;
 use super::{ask, got, post};
 use serde_json::{json, Value};
 
@@ -110,28 +111,28 @@ fn a_wrong_request_is_refused_with_what_is_allowed() {
     let host = Host::start(&CONTROL);
     let id = host.publish("a", "x");
     let (name, digits) = ("x".repeat(256), "1".repeat(255));
-    for (path, status, told) in [
-        ("nobody/messages".to_owned(), 404, "no such channel"),
-        ("/messages".into(), 400, "1 to 255 bytes are allowed"),
-        (format!("{name}/messages"), 400, "at most 255 are allowed"),
-        ("%ff/messages".into(), 400, "not UTF-8"),
-        ("a%00/messages".into(), 400, "control characters are not allowed"),
-        ("a*/messages".into(), 400, "can't end in *"),
-        ("a/messages?limit=0".into(), 400, "limit must be a number from 1 to 1000"),
-        ("a/messages?limit=1001".into(), 400, "limit must be a number from 1 to 1000"),
-        ("a/messages?last=-1".into(), 400, "last must be a number from 1 to 1000"),
-        (format!("a/messages?last={digits}"), 400, "last must be a number from 1 to 1000"),
-        ("a/messages?since=".into(), 400, "since must be a position"),
-        ("a/messages?since=7".into(), 400, "since must be a position"),
-        (format!("a/messages?since={id}x"), 400, "since must be a position"),
-        (format!("a/messages?since=a-{digits}"), 400, "since must be a position"),
-        (format!("a/messages?since={id}&last=1"), 400, "not together with since"),
-        (format!("a/messages?since={id}&since={id}"), 400, "takes it only once"),
-        ("a/messages?after=1".into(), 400, "unknown parameter after; allowed: since, last, limit"),
+    for (path, told) in [
+        ("/messages", "1 to 255 bytes are allowed"),
+        (&*format!("{name}/messages"), "at most 255 are allowed"),
+        ("%ff/messages", "not UTF-8"),
+        ("a%00/messages", "control characters are not allowed"),
+        ("a*/messages", "can't end in *"),
+        ("a/messages?limit=0", "limit must be a number from 1 to 1000"),
+        ("a/messages?limit=1001", "limit must be a number from 1 to 1000"),
+        ("a/messages?last=-1", "last must be a number from 1 to 1000"),
+        (&*format!("a/messages?last={digits}"), "last must be a number from 1 to 1000"),
+        ("a/messages?since=", "since must be a position"),
+        ("a/messages?since=7", "since must be a position"),
+        (&*format!("a/messages?since={id}x"), "since must be a position"),
+        (&*format!("a/messages?since=a-{digits}"), "since must be a position"),
+        (&*format!("a/messages?since={id}&last=1"), "not together with since"),
+        (&*format!("a/messages?since={id}&since={id}"), "takes it only once"),
+        ("a/messages?after=1", "unknown parameter after; allowed: since, last, limit"),
     ] {
-        let (got, body) = ask(&host, "GET", &format!("/v1/channels/{path}"), "", b"");
-        assert!(got == status && body.contains(told), "{path}: {got} {body}");
+        is_refused(&host, &format!("/v1/channels/{path}"), told);
     }
+    let (status, body) = ask(&host, "GET", "/v1/channels/nobody/messages", "", b"");
+    assert!(status == 404 && body.contains("no such channel"), "{status} {body}");
     host.stop();
 }
 

@@ -1,6 +1,7 @@
 //! `GET /v1/tail`: what is published, as it is published.
 
 use super::common::{builder, until, Client, Host, CONTROL, PATIENCE};
+use super::connections::is_refused;
 use super::{ask, got, post};
 use push::hub::Publication;
 use serde_json::{json, Value};
@@ -75,7 +76,7 @@ fn what_is_published_is_seen_with_its_place_time_and_size() {
     assert_eq!(seen, expected);
     // The hub's clock is one of the kernel's ticks.
     let time = seen["time"].as_u64().unwrap();
-    assert!(time + 100 >= before && time <= now_ms() + 100, "{before} {seen}");
+    assert!(time + 1000 >= before && time <= now_ms() + 1000, "{before} {seen}");
     for tail in [&mut some, &mut all] {
         let seen = tail.message();
         assert_eq!((&seen["id"], &seen["data"]), (&expected["id"], &expected["data"]));
@@ -130,24 +131,23 @@ fn what_can_not_be_looked_at_is_refused_with_what_is_allowed() {
     let host = Host::start(&CONTROL);
     let long = "x".repeat(256);
     for (query, told) in [
-        (String::new(), "one of ?channel= and ?pattern= is needed"),
-        ("channel=a&pattern=a*".into(), "and not both"),
-        ("channel=a&channel=b".into(), "takes it only once"),
-        ("pattern=a*&pattern=b*".into(), "takes it only once"),
-        ("channel=".into(), "1 to 255 bytes are allowed"),
-        ("channel=a*".into(), "can't end in *"),
-        (format!("channel={long}"), "at most 255 are allowed"),
-        ("channel=a%00".into(), "control characters are not allowed"),
-        ("channel=%ff".into(), "not UTF-8"),
-        ("pattern=".into(), "a prefix and * at its end"),
-        ("pattern=a".into(), "a prefix and * at its end"),
-        ("pattern=a*b*".into(), "* may stand at the end only"),
-        ("pattern=**".into(), "* may stand at the end only"),
-        (format!("pattern={long}*"), "at most 255 are allowed"),
-        ("channels=a".into(), "unknown parameter channels; allowed: channel, pattern"),
+        ("", "one of ?channel= and ?pattern= is needed"),
+        ("channel=a&pattern=a*", "and not both"),
+        ("channel=a&channel=b", "takes it only once"),
+        ("pattern=a*&pattern=b*", "takes it only once"),
+        ("channel=", "1 to 255 bytes are allowed"),
+        ("channel=a*", "can't end in *"),
+        (&*format!("channel={long}"), "at most 255 are allowed"),
+        ("channel=a%00", "control characters are not allowed"),
+        ("channel=%ff", "not UTF-8"),
+        ("pattern=", "a prefix and * at its end"),
+        ("pattern=a", "a prefix and * at its end"),
+        ("pattern=a*b*", "* may stand at the end only"),
+        ("pattern=**", "* may stand at the end only"),
+        (&*format!("pattern={long}*"), "at most 255 are allowed"),
+        ("channels=a", "unknown parameter channels; allowed: channel, pattern"),
     ] {
-        let (status, body) = ask(&host, "GET", &format!("/v1/tail?{query}"), "", b"");
-        assert!(status == 400 && body.contains(told), "{query}: {status} {body}");
+        is_refused(&host, &format!("/v1/tail?{query}"), told);
     }
     host.stop();
 }

@@ -3,6 +3,7 @@
 use super::publisher::{subscribe, Publisher};
 use super::pushd::Pushd;
 use super::Place;
+use crate::common::not_run;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ impl SmallDisk {
             (line == "mounted\n").then_some(disk)
         });
         if mounted.is_none() {
-            eprintln!("engine: NOT RUN: {test}: a small disk takes root, and a mount namespace");
+            not_run(&format!("engine: NOT RUN: {test}: a small disk takes root, and a mount namespace"));
         }
         mounted
     }

@@ -82,38 +82,52 @@ fn a_message_that_is_taken_out_of_the_log_is_missed() {
 #[test]
 fn a_loss_of_power_after_which_the_machine_has_not_booted_is_missed() {
     for boots in [true, false] {
-        let place = Place::new();
-        std::fs::create_dir(place.log()).unwrap();
-        let mut chance = Chance::new(1);
-        ledger::boot_anew(&place, &mut chance);
-        let environment = ledger::environment(&place);
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let mut pushd = Pushd::start_with(&place, &[], &environment);
-        let mut disk = Disk::default();
-        let load = Load::new(pushd.port, pushd.control);
-        load.publish_one("p1");
-        // The hub is quiet, its file `state` says so, and everything is synced.
-        let state = place.log().join("state");
-        until("it never becomes quiet", || std::fs::read(&state).unwrap()[52] == 1);
-        let quiet = std::fs::read(&state).unwrap();
-        until("it never syncs", || marks_of(&Disk::so_far(&place).synced()).contains(&"p1".into()));
-        load.publish_one("pLost");
-        pushd.end("KILL");
-        disk.follow_ledger(&place);
-        // The kernel has written to the disk that the hub is quiet, but not that the hub took this back.
-        let mut files = disk.synced();
-        assert!(marks_of(&files).contains(&"p1".into()) && !marks_of(&files).contains(&"pLost".into()));
-        files.insert("state".into(), quiet);
-        ledger::write_directory(&place.log(), &files);
-        if boots {
-            ledger::boot_anew(&place, &mut chance);
-        }
-        pushd.start_again();
-        load.publish_one("p3");
-        load.end();
-        let told = load.follow(&CHANNELS, &load.first);
-        pushd.end("TERM");
-        let verdict = load.judge(&Truth::read(&place.log(), true), &[(&CHANNELS, told)]);
+        // On a slow machine what is to be lost may be synced in time. Then it is tried again.
+        let mut verdict = None;
+        until("it is never lost", || {
+            verdict = after_a_loss_of_power(boots);
+            verdict.is_some()
+        });
+        let verdict = verdict.unwrap();
         assert_eq!(verdict.is_ok(), boots, "{verdict:?}");
     }
+}
+
+/// The verdict about a hub that lost a message with the power. `None`: the message had been synced.
+fn after_a_loss_of_power(boots: bool) -> Option<Result<(), String>> {
+    let place = Place::new();
+    std::fs::create_dir(place.log()).unwrap();
+    let mut chance = Chance::new(1);
+    ledger::boot_anew(&place, &mut chance);
+    let environment = ledger::environment(&place);
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let mut pushd = Pushd::start_with(&place, &[], &environment);
+    let mut disk = Disk::default();
+    let load = Load::new(pushd.port, pushd.control);
+    load.publish_one("p1");
+    // The hub is quiet, its file `state` says so, and everything is synced.
+    let state = place.log().join("state");
+    until("it never becomes quiet", || std::fs::read(&state).unwrap()[52] == 1);
+    let quiet = std::fs::read(&state).unwrap();
+    until("it never syncs", || marks_of(&Disk::so_far(&place).synced()).contains(&"p1".into()));
+    load.publish_one("pLost");
+    pushd.end("KILL");
+    disk.follow_ledger(&place);
+    // The kernel has written to the disk that the hub is quiet, but not that the hub took this back.
+    let mut files = disk.synced();
+    assert!(marks_of(&files).contains(&"p1".into()));
+    if marks_of(&files).contains(&"pLost".into()) {
+        return None;
+    }
+    files.insert("state".into(), quiet);
+    ledger::write_directory(&place.log(), &files);
+    if boots {
+        ledger::boot_anew(&place, &mut chance);
+    }
+    pushd.start_again();
+    load.publish_one("p3");
+    load.end();
+    let told = load.follow(&CHANNELS, &load.first);
+    pushd.end("TERM");
+    Some(load.judge(&Truth::read(&place.log(), true), &[(&CHANNELS, told)]))
 }

@@ -17,8 +17,19 @@ def wait_for(condition, what="it did not come"):
     return found
 
 
-class Span:
-    """A span, as a test looks at it."""
+class OfMessage:
+    """A span with its attributes, as a test looks at it."""
+
+    @property
+    def channel(self):
+        return self.attributes.get("messaging.destination.name")
+
+    @property
+    def position(self):
+        return self.attributes["messaging.message.id"]
+
+
+class Span(OfMessage):
 
     def __init__(self, span, resource, scope):
         self.raw, self.resource, self.scope = span, self._read(resource.attributes), scope
@@ -31,14 +42,6 @@ class Span:
         values = {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
         assert len(values) == len(attributes), "a key comes twice"
         return values
-
-    @property
-    def channel(self):
-        return self.attributes.get("messaging.destination.name")
-
-    @property
-    def position(self):
-        return self.attributes["messaging.message.id"]
 
 
 class Collector:

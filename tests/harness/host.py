@@ -1,21 +1,20 @@
 """Starts a C host as a user would, publishes to it, and ends it."""
 
-import collections
 import contextlib
 import http.client
 import json
 import os
 import pathlib
-import random
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
 import threading
 import time
 import urllib.parse
+
+from ports import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "target/examples-c"
@@ -222,23 +221,3 @@ class Publishers:
 def number(position):
     """The number of a position."""
     return int(position.rsplit("-", 1)[1])
-
-
-# The last ports that were given: their servers may not have started yet.
-_given = collections.deque(maxlen=100)
-
-
-def free_port():
-    """A port that is free at this moment. It is not one of the ports that the system gives to clients. Otherwise some
-    client could have it before the server starts, or while it is away. TEST_PORTS=FIRST-LAST chooses others."""
-    first, last = map(int, os.environ.get("TEST_PORTS", "10000-31999").split("-"))
-    while True:
-        port = random.randint(first, last)
-        if port in _given:
-            continue
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            # As the servers do: a connection of an earlier server on this port is no obstacle.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            _given.append(port)
-            return port

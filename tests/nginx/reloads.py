@@ -42,6 +42,17 @@ class Publishers:
             thread.join()
         return self.last
 
+    def have_met(self, generation):
+        """Whether any of these workers has taken a message."""
+        with self._lock:
+            return any(str(worker) in self.workers for worker in generation)
+
+    def wait_for(self, generation, patience):
+        """Waits until one of these workers has taken a message, for so many seconds at most."""
+        end = time.monotonic() + patience
+        while not self.have_met(generation) and time.monotonic() < end:
+            time.sleep(0.01)
+
     def _run(self, channel):
         number, due = 0, time.monotonic()
         while not self._stop.is_set():
@@ -88,9 +99,15 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, pati
         assert crowd.stdout.readline() == "ready\n", "the clients stand"
         publishers.start()
         time.sleep(1)
-        ends = [_reload(nginx, every, patience) for _ in range(reloads)]
+        generations, ends = [nginx.workers()], []
+        for _ in range(reloads):
+            publishers.wait_for(generations[-1], patience)
+            ends.append(_reload(nginx, every, patience))
+            generations.append(nginx.workers().difference(*generations))
         if faults:
             _end_and_begin(nginx)
+            generations.append(nginx.workers().difference(*generations))
+        publishers.wait_for(generations[-1], patience)
         last = publishers.finish()
         crowd.stdin.write(f"end {json.dumps(last)}\n")
         crowd.stdin.flush()
@@ -100,6 +117,7 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, pati
         return {
             **dict.fromkeys(known, 0), **findings,
             "published": sum(last.values()), "retried": publishers.retries, "workers": len(publishers.workers),
+            "idle generations": sum(not publishers.have_met(generation) for generation in generations),
             "old workers stayed": [end for end in ends if end is not None],
             "old workers never went": sum(end is None for end in ends),
         }  # fmt: skip

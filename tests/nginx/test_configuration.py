@@ -22,6 +22,9 @@ def many(count):
         ("push_option history_count lots;", "", 1, "history_count"),
         ("push_option colour blue;", "", 1, "colour"),
         ("push_option attach unix:/tmp/x;", "", 1, "use push_attach instead"),
+        ("push_option client_publish host;", "", 1, "push_option client_publish host: nginx takes no events"),
+        ("push_option channel.a.client_publish ' host';", "", 1, "channel.a.client_publish host: nginx takes no"),
+        ("push_option channel.a.client_publish hosts;", "", 1, "allowed is true, false or host"),
         ("push_option log pull;", "", 1, "push_option log: the log goes to nginx's error log"),
         ("push_option log_fd 2;", "", 1, "push_option log_fd: the log goes to nginx's error log"),
         ("push_attach 127.0.0.1:80;", "", 1, "unix:PATH is allowed"),
@@ -71,6 +74,34 @@ def many(count):
             ("push_grant a; push_parameters transport=sse;", "names no channel, and push_subscribe names none either"),
             (f"push_grant {many(1001)};", 'push_grant in location "/a": 1001 channels, at most 1000 are allowed'),
         )),
+        *((f"{ATTACH};", f"location /a {{ push_subscribe; push_grant {grant}; push_parameters pattern={pattern}; }}", 1, says)
+          for grant, pattern, says in (
+            ("*", "news*x", '"pattern=news*x" does not end in *, as a pattern does'), ("*", "news", "does not end in *"),
+            ("*", "", "does not end in *"), ("*", "a*b*", "has a * before its end"), ("*", "**", "has a * before its end"),
+            ("*", f"{'p' * 65}*", "has more than 64 bytes before its *"), ("*", f"{'p' * 256}*", "is longer than 255 bytes"),
+            ("*", "user:*", '"pattern=user:*" begins with user:, as the names do that no pattern fits'),
+            ("*", "user:ada.*", "begins with user:"), ("*", "a%0A*", "has control characters"),
+            ("*", "%FF*", "is not UTF-8"), ("*", "%EF%BF%BD*", "has U+FFFD"),
+            ("news.*", "news*", '"pattern=news*" is not covered by a pattern of push_grant'), ("news.*", "*", "is not covered"),
+            ("news.a $arg_more", "news.a*", "is not covered"), ("'news.*' a", "a*", "is not covered"),
+        )),
+        (
+            "", "location /a { push_subscribe; push_grant *; push_parameters pattern=a*; }", 1,
+            'in location "/a": "pattern=a*" is more than push_option max_patterns allows'
+        ),
+        (
+            "push_option max_patterns 2;",
+            "location /a { push_subscribe; push_grant *; push_parameters pattern=a*&pattern=b*&pattern=a*&pattern=c*; }", 1,
+            '"pattern=c*" is more than push_option max_patterns allows'
+        ),
+        *(("push_option user_channel true;", f"location /a {{ {line} }}", 1, says) for line, says in (
+            ("push_subscribe user:ada;", 'push_subscribe "user:ada" in location "/a" begins with user:'),
+            ("push_subscribe; push_grant a user:*;", 'push_grant "user:*" in location "/a" begins with user:'),
+            ("push_subscribe a; push_grant_publish user:ada;", 'push_grant_publish "user:ada" in location "/a" begins with'),
+            ("push_subscribe; push_grant *; push_parameters channel=user:ada;", '"channel=user:ada" is the channel of a user'),
+            ("push_begin user:ada;", 'push_begin "user:ada" in location "/a": the channel of a user does not end'),
+            ("push_end user:ada;", 'push_end "user:ada" in location "/a": the channel of a user does not end'),
+        )),
         (f"{ATTACH};", f"location /a {{ push_subscribe {'a ' * 1001}; }}", 1, "push_subscribe in location"),
         (f"{ATTACH};", f"push_grant x*; location /a {{ push_subscribe {many(1000)}; }}", 1,
          "push_subscribe and push_grant in location"),
@@ -97,7 +128,8 @@ def many(count):
             f"{ATTACH};", "location /a { proxy_pass http://127.0.0.1:1; push_status; }", 1,
             "one of push_subscribe, push_publish, push_publish_user, push_begin, push_end and push_status"
         ),
-        (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event= and key= are known"),
+        (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event=, key= and except= are known"),
+        (f"{ATTACH};", "location /a { push_publish a except=me; }", 1, 'except= "me" is no UUID'),
         (f"{ATTACH};", "location /a { push_publish; }", 1, "invalid number of arguments"),
         (f"{ATTACH};", "location /a { push_publish_user; }", 1, "invalid number of arguments"),
         (f"{ATTACH};", "location /a { push_publish_user ada*; }", 1, 'push_publish_user "ada*" ends in *'),
@@ -136,7 +168,17 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
         (True, "", f"push_subscribe {many(1000)};"),
         (False, "", f"push_subscribe {many(100)} {many(100)} $arg_a;"),
         (False, "push_option max_channels 102;", f"push_subscribe {many(101)};"),
-        # Channels in the query do not count beside others.
+        # The hub may take patterns, and may have no channels of users.
+        (True, "", f"push_subscribe; push_grant *; push_parameters pattern={'p' * 64}*&pattern=*;"),
+        (True, "", "push_subscribe; push_grant news.$arg_a*; push_parameters pattern=x*;"),
+        (True, "", 'push_subscribe; push_grant a; push_parameters "pattern=$arg_pattern*";'),
+        (True, "", "push_subscribe user:ada; push_grant user:* a*b; push_grant_publish user:*;"),
+        (False, "push_option max_patterns 1;", "push_subscribe; push_grant a.*; push_parameters pattern=a.b*;"),
+        (False, "push_option user_channel false;", "push_subscribe user:ada; push_grant user:*;"),
+        (False, "push_option user_channel true;", "push_subscribe users; push_grant us* *;"),
+        (False, "push_option user_channel true;", "push_publish user:ada;"),
+        # Patterns and channels in the query do not count beside others.
+        (True, "", "push_subscribe a; push_parameters pattern=news;"),
         (True, "", "push_subscribe a; push_parameters channel=news*;"),
         (True, "", "push_subscribe; push_grant room-$arg_a; push_parameters channel=b;"),
         (True, "", "push_subscribe; push_grant a; push_parameters transport=sse&$args;"),
@@ -206,6 +248,37 @@ def test_the_parameters_that_are_refused_are_those_that_the_hub_refuses(configur
         if taken != (status < 400):
             differ.append((query, status, text))
     # The refusals are in the error log, too. They are no defects.
+    log = nginx.error_log().splitlines(keepends=True)
+    (nginx.directory / "error.log").write_text("".join(line for line in log if "[emerg]" not in line))
+    assert not differ, differ
+
+
+PATTERNS = [
+    "pattern", "pattern=", "pattern=*", "pattern=news", "pattern=news*x", "pattern=a*b*", "pattern=**", "pattern=room.*",
+    "pattern=room.%2a", "pattern=room*", "pattern=room.1*", "pattern=b*", "pattern=a*", "pattern=user:*",
+    "pattern=user:a*", f"pattern=room.{'x' * 59}*", f"pattern=room.{'x' * 60}*", f"pattern=room.{'x' * 251}*",
+    "pattern=room.%0A*", "pattern=room.%C2%85*", "pattern=room.%FF*", "pattern=room.%EF%BF%BD*", "pattern=room.%C3%A4*",
+    "pattern=room.+*", "pattern=room.1*&pattern=room.2*", "pattern=room.1*&pattern=room.2*&pattern=room.1*",
+    "pattern=room.1*&pattern=room.2*&pattern=room.3*", "pattern=room.*&channel=b", "pattern=room.*&channel=a", "Pattern=x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("directives", ["push_subscribe a b;", "push_subscribe; push_grant a room.*;"])
+def test_the_patterns_that_are_refused_are_those_that_the_hub_refuses(configured, directives):
+    """The hub is embedded, so its option `max_patterns` counts, too."""
+    embedded = {"attached": False, "http": "push_option max_patterns 2;", "workers": 1}
+    nginx = configured(server=f"location /a {{ {directives} }}", **embedded).start()
+    wait_until(lambda: nginx.get("/a?channel=a&wait=0")[0] == 200, "the hub has started, and answers")
+    differ = []
+    for query in PATTERNS:
+        # A stream is answered at once, and stays open.
+        answer = nginx.talk(f"GET /a?{query}&channel=a&transport=stream HTTP/1.1\r\nHost: a\r\n\r\n".encode(), ends=b"\r\n")
+        status = int(answer.split()[1])
+        assert status in (200, 400, 403), (query, answer)
+        nginx.configure(server=f'location /a {{ {directives} push_parameters "{query}&channel=a"; }}')
+        taken, text = nginx.test()
+        if taken != (status < 400):
+            differ.append((query, status, text))
     log = nginx.error_log().splitlines(keepends=True)
     (nginx.directory / "error.log").write_text("".join(line for line in log if "[emerg]" not in line))
     assert not differ, differ

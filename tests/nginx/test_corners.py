@@ -32,6 +32,27 @@ def test_a_url_in_absolute_form(pushd, start_nginx, line):
     assert b"hello" in nginx.talk(f"{line}\r\nHost: h\r\nConnection: close\r\n\r\n".encode(), ends=b"hello")
 
 
+def test_the_host_of_a_url_in_absolute_form_counts(pushd, start_nginx):
+    """It counts in place of the Host line, so a page may subscribe if it is of that origin."""
+    nginx = start_nginx(server="location = /live { push_subscribe a; }")
+
+    def status(target, host, origin):
+        lines = f"Host: {host}\r\nOrigin: http://{origin}\r\nAccept: text/event-stream\r\nConnection: close\r\n"
+        request = f"GET {target}/live HTTP/1.1\r\n{lines}\r\n"
+        return int(nginx.talk(request.encode(), ends=b"\r\n\r\n").split()[1])
+
+    for target, host, origin, expected in [
+        ("", "page.test", "page.test", 200),
+        ("", "page.test", "other.test", 403),
+        ("http://page.test", "other.test", "page.test", 200),
+        ("http://page.test", "other.test", "other.test", 403),
+        ("http://page.test:81", "other.test", "page.test:81", 200),
+        ("http://page.test:81", "other.test", "page.test", 403),
+        ("http://[::1]:81", "other.test", "[::1]:81", 200),
+    ]:
+        assert status(target, host, origin) == expected, (target, host, origin)
+
+
 def test_the_address_that_nginx_found_is_the_one_that_the_hub_counts(start_pushd, start_nginx):
     """A proxy gives the client's address in front of the connection, and leaves the headers to the client."""
     pushd = start_pushd("max_per_address=1", "trusted_proxies=127.0.0.1")

@@ -37,7 +37,7 @@ def test_the_readmes_locations_are_some(tmp_path):
     """All blocks of configuration in the README, together in one server."""
     readme = (HERE / "README.md").read_text()
     blocks = [block for block in re.findall(r"```nginx\n(.*?)```", readme, re.S) if "http {" not in block]
-    assert len(blocks) == 3, blocks
+    assert len(blocks) == 4, blocks
     text = "\n".join(blocks).replace("include fastcgi_params;", "").replace("//application", "//127.0.0.1:1")
     # The same place is shown in several ways.
     for name in ("= /live ", "= /session "):

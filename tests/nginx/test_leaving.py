@@ -189,8 +189,8 @@ def test_http_2(start_pushd, start_nginx):
     command = ["curl", "--silent", "--insecure", "--no-buffer", "--http2", "--max-time", str(PATIENCE),
                "-H", "Accept: text/event-stream", url]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
-        while "push-open" not in curl.stdout.readline():
-            pass
+        while "push-open" not in (line := curl.stdout.readline()):
+            assert line, "it has ended"
         nginx.reload()
         said = curl.stdout.read()
     assert json.loads(re.search(r"event: push-close\ndata: (.*)\n", said)[1])["code"] == 1001, said

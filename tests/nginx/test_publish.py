@@ -111,6 +111,37 @@ def test_without_the_hubs_option_nothing_is_published_to_a_user(pushd, start_ngi
     assert pushd.stats()["published"] == 0
 
 
+EXCEPT = """
+    location = /but { push_publish $push_arg_channel event=$http_push_event except=$http_x_client; }
+    location = /to-user-but { push_publish_user $push_arg_user except=$http_x_client; }
+"""
+
+
+def test_a_message_leaves_out_the_client_that_the_request_names(start_pushd, start_nginx):
+    start_pushd("user_channel=true")
+    nginx = start_nginx(server=EXCEPT + USERS + SITE)
+    own = "0a1b2c3d-0000-4000-8000-00000000000a"
+    first = nginx.publish("a", "first")
+
+    def publish(path, text, client):
+        status, _, body = nginx.get(path, "POST", text.encode(), {"X-Client": client} if client else {})
+        return json.loads(body)["id"] if status == 200 else status
+
+    def got(path):
+        answer = json.loads(nginx.get(path)[2])
+        return [message["data"] for message in answer["messages"]], answer["position"]
+
+    publish("/but?channel=a", "own", own.upper())
+    last = publish("/but?channel=a", "to all", None)
+    assert got(f"/push?channel=a&since={first}&client={own}") == (["to all"], last)
+    assert got(f"/push?channel=a&since={first}") == (["own", "to all"], last)
+    publish("/to-user-but?user=ada", "own", own)
+    assert got(f"/own?user=ada&last=1&client={own}")[0] == []
+    assert got("/own?user=ada&last=1")[0] == ["own"]
+    assert publish("/but?channel=a", "x", "me") == 400
+    assert nginx.get("/push?channel=a&client=me")[0] == 400
+
+
 def test_a_stream_begins_and_ends(nginx):
     def mark(path):
         status, _, body = nginx.get(path, "POST", b"")

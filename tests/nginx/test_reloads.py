@@ -27,8 +27,8 @@ def test_ten_reloads_a_dead_worker_and_a_restart(start_pushd, start_nginx):
     print(found)
     assert found["lost"] == found["doubled or out of order"] == found["dropped"] == found["unanswered"] == 0, found
     assert found["deliveries"] == 200 * found["published"], found
-    # Every worker of every generation had its part.
-    assert found["workers"] > 40, found
+    # Every generation of workers had its part. Within one, the kernel may give some workers nothing.
+    assert found["idle generations"] == 0, found
     assert found["old workers never went"] == 0, found
     # Nobody who was handed over went without an answer: the hub has as many as the clients know of.
     stats = pushd.stats()

@@ -19,12 +19,17 @@ def embedded(redis, start_nginx):
     return start_nginx(attached=False, http=options, workers=1)
 
 
+def shares(redis):
+    """The options of a pushd with its log there, which has time for a slow disk."""
+    return f"engine={redis.url}", "engine_timeout=1m"
+
+
 def positions(messages):
     return [(message["type"], message["data"], message["id"]) for message in messages]
 
 
 def test_an_embedded_hub_and_pushd_are_one(redis, embedded, start_pushd):
-    pushd = start_pushd(f"engine={redis.url}")
+    pushd = start_pushd(*shares(redis))
     with subscribers.over_sse(embedded, channel="a") as messages:
         status, answer = pushd.request("POST", "/v1/publish?channel=a", b"from pushd")
         assert status == 200
@@ -45,11 +50,11 @@ def test_an_embedded_hub_and_pushd_are_one(redis, embedded, start_pushd):
 
 
 def test_pushd_behind_nginx_shares_the_log_with_others(redis, start_pushd, start_nginx, tmp_path):
-    start_pushd(f"engine={redis.url}")
+    start_pushd(*shares(redis))
     nginx = start_nginx()
     other = tmp_path / "other"
     other.mkdir()
-    another_machine = Pushd(other, f"engine={redis.url}")
+    another_machine = Pushd(other, *shares(redis))
     try:
         with subscribers.over_sse(nginx, channel="a") as messages:
             assert another_machine.request("POST", "/v1/publish?channel=a", b"from afar")[0] == 200

@@ -7,12 +7,15 @@ mod certificates;
 mod common;
 mod everywhere;
 mod names;
+mod shells;
+mod streams;
 mod walk;
 
+use common::killed::Killed;
 use common::{socket_path, until, Host, CONTROL};
 use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 /// A hub with its control API at a Unix socket without a key, and the socket.
 fn hub(options: &[(&str, &str)]) -> (Host, String) {
@@ -51,7 +54,7 @@ fn refused(output: &Output) -> (i32, String) {
 
 /// A program that runs until it is dropped, and its lines.
 struct Running {
-    child: Child,
+    child: Killed,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
@@ -59,7 +62,7 @@ impl Running {
     fn begin(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines }
+        Running { child: Killed(child), lines }
     }
 
     /// Waits until it says on stderr that it has begun.
@@ -74,13 +77,6 @@ impl Running {
 
     fn line(&mut self) -> String {
         self.lines.next().expect("it has ended").unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -199,6 +195,22 @@ fn options_and_hosts_are_shown() {
     assert!(hosts.contains("w\\u{202e}eb") && !hosts.contains('\u{202e}') && hosts.contains(&process), "{hosts}");
     assert_eq!(json(&at, &["hosts"])["hosts"][0]["adopted"], 0);
     web.stop(std::time::Duration::ZERO);
+    host.stop();
+}
+
+#[test]
+fn a_message_leaves_a_client_out() {
+    let (host, at) = hub(&[]);
+    let id = "0a1b2c3d-0000-4000-8000-00000000000a";
+    let queries = [format!("channel=a&client={id}"), "channel=a".to_owned()];
+    let mut clients = queries.map(|query| host.websocket(&query, true));
+    clients.iter_mut().for_each(|client| drop(client.text()));
+    let place = json(&at, &["publish", "a", "own", "--except", id]);
+    let [theirs, others] = clients.each_mut().map(|client| serde_json::from_str::<Value>(&client.text()).unwrap());
+    assert_eq!((&theirs["type"], &theirs["id"], theirs.get("data")), (&json!("position"), &place["id"], None));
+    assert_eq!((&others["data"], &others["id"]), (&json!("own"), &place["id"]));
+    let (code, error) = refused(&pushctl(&at, &["publish", "a", "x", "--except", "me"]).output().unwrap());
+    assert!(code == 1 && error.contains("except must be a UUID"), "{error}");
     host.stop();
 }
 
@@ -381,11 +393,9 @@ fn bash_completes_commands_and_their_flags() {
         text(&output.stdout).trim().to_owned()
     };
     assert_eq!(completed("pushctl co"), "connections config completion");
-    assert_eq!(completed("pushctl connections --sl"), "--slow");
+    shells::completes_flags(completed);
     assert_eq!(completed("pushctl -a unix:/x --json mess"), "messages");
     assert_eq!(completed("pushctl completion ''"), "bash zsh fish");
-    assert_eq!(completed("pushctl kick --cod"), "--code");
-    assert_eq!(completed("pushctl stats --slow"), "");
     assert_eq!(completed("pushctl -a ''"), "", "an address is not completed");
     // As bash takes `-a unix:/x`, `--address=unix:/x` and `tail user:1` apart.
     assert_eq!(completed("pushctl -a unix : /x mess"), "messages");

@@ -15,6 +15,8 @@ fn names() -> Vec<(String, String)> {
         [
             ("a\u{202e}b\u{200b}c", "a\\u{202e}b\\u{200b}c"),
             ("a\\u{202e}b", "a\\\\u{202e}b"),
+            ("a  12 B  [x] b", "a\\u{20}\\u{20}12 B\\u{20}\\u{20}[x] b"),
+            (" a\u{a0}\u{3000}b ", "\\u{20}a\\u{a0}\\u{3000}b\\u{20}"),
             ("\u{e0041}\u{feff}\u{2066}", "\\u{e0041}\\u{feff}\\u{2066}"),
         ]
         .map(|(name, shown)| (name.to_owned(), shown.to_owned())),

@@ -1,5 +1,6 @@
 //! The lines that pushd logs, with and without time, and what a failed reload leaves.
 
+use super::common::killed::Killed;
 use super::common::{metrics, socket_path, until};
 use super::path;
 use super::process::Pushd;
@@ -17,7 +18,7 @@ fn logged(test: &str, form: &str) -> Vec<String> {
     while !found.last().is_some_and(|line: &String| line.contains("listening on unix:")) {
         found.push(lines.next().expect("it says where it listens").unwrap());
     }
-    let pushd = Pushd { child, address: String::new() };
+    let pushd = Pushd { child: Killed(child), address: String::new() };
     pushd.signal("TERM");
     found.extend(lines.map(Result::unwrap));
     assert_eq!(pushd.ended(), Some(0));
@@ -93,6 +94,5 @@ fn a_file_that_can_not_be_read_again_shows_in_the_metrics() {
     pushd.signal("HUP");
     until("it has succeeded", succeeded);
     std::fs::remove_file(&file).unwrap();
-    pushd.signal("TERM");
-    assert_eq!(pushd.ended(), Some(0));
+    pushd.terminate();
 }

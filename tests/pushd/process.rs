@@ -1,16 +1,17 @@
 //! `pushd` as a child of a test, and the service manager to which it tells its state.
 
+use crate::common::killed::Killed;
 use crate::common::PATIENCE;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// A running `pushd`.
 pub struct Pushd {
-    pub child: Child,
+    pub child: Killed,
     /// The address where it listens for subscribers.
     pub address: String,
 }
@@ -36,7 +37,7 @@ impl Pushd {
             .expect("it says where it listens");
         // A thread reads the lines, or pushd would wait for us.
         let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
-        (Pushd { child, address: format!("127.0.0.1:{address}") }, log)
+        (Pushd { child: Killed(child), address: format!("127.0.0.1:{address}") }, log)
     }
 
     pub fn signal(&self, name: &str) {
@@ -63,16 +64,14 @@ impl Pushd {
         }
     }
 
+    /// Ends it as a service manager does.
+    pub fn terminate(self) {
+        self.signal("TERM");
+        assert_eq!(self.ended(), Some(0));
+    }
+
     pub fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Pushd {
-    /// A failed test leaves no process behind.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

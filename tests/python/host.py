@@ -84,7 +84,7 @@ def echo(server):
 
 
 def worker(library, attach, listener):
-    server = push.Server(library, attach=attach, attach_name="python", attach_timeout="5s")
+    server = push.Server(library, attach=attach, attach_name="python", attach_timeout="1m")
     server.want_events()
     thread = threading.Thread(target=echo, args=(server,))
     thread.start()

@@ -1,10 +1,10 @@
 """libpush through ctypes: only what a host in any language with a foreign function interface needs."""
 
 import ctypes
-from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
 
 OK, BUSY, TIMEOUT = 0, -4, -7
-EVENT_OPEN, EVENT_MESSAGE, EVENT_CLOSE = 1, 2, 3
+EVENT_OPEN, EVENT_MESSAGE, EVENT_CLOSE, EVENT_PUBLISH = 1, 2, 3, 10
 GRANT_PUBLISH, GRANT_KEEP_ALIVE = 1, 2
 
 
@@ -55,6 +55,8 @@ class Server:
         c.push_event_fd.argtypes = [c_void_p]
         c.push_next_event.argtypes = [c_void_p, POINTER(Event), c_size_t, c_int]
         c.push_event_clear.argtypes = [POINTER(Event)]
+        c.push_allow_publish.argtypes = [c_void_p, c_uint64, POINTER(Message)]
+        c.push_deny.argtypes = [c_void_p, c_uint64, c_uint16, c_char_p]
         c.push_strerror.restype = c_char_p
         err = ctypes.create_string_buffer(256)
         config = c.push_config_new()
@@ -104,6 +106,26 @@ class Server:
                 yield event.kind, event.connection, (event.user or b"").decode(), data
         finally:
             self.c.push_event_clear(ctypes.byref(event))
+
+    def next_publish(self, timeout_ms=60_000):
+        """Waits for the next event, which must be a client's message to check: (request, channel, data)."""
+        event = Event(size=ctypes.sizeof(Event))
+        try:
+            self._check(self.c.push_next_event(self.server, ctypes.byref(event), ctypes.sizeof(event), timeout_ms))
+            assert event.kind == EVENT_PUBLISH, event.kind
+            return event.request, event.channel.decode(), ctypes.string_at(event.data, event.len)
+        finally:
+            self.c.push_event_clear(ctypes.byref(event))
+
+    def allow_publish(self, request, instead=None):
+        """Lets a client's message be published, or this in its place."""
+        message = None
+        if instead is not None:
+            message = ctypes.byref(Message(size=ctypes.sizeof(Message), data=instead, len=len(instead)))
+        self._check(self.c.push_allow_publish(self.server, request, message))
+
+    def deny(self, request, status, reason):
+        self._check(self.c.push_deny(self.server, request, status, reason.encode()))
 
     def want_events(self):
         return self.c.push_event_fd(self.server)

@@ -6,11 +6,16 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 import push
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
+
+from ports import free_port  # noqa: E402
 
 LIBRARY, PUSHD = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD"))
 PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
@@ -49,8 +54,7 @@ class Systemd(unittest.TestCase):
         self.addCleanup(told.close)
         told.settimeout(PATIENCE)
         told.bind(str(notify))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         activate = ["systemd-socket-activate", "-l", str(attach), "-l", f"127.0.0.1:{port}", "--fdname=attach:listen"]
         pushd = subprocess.Popen([*activate, "-E", f"NOTIFY_SOCKET={notify}", PUSHD, "-c", str(options)],
                                  stderr=subprocess.DEVNULL)
@@ -60,7 +64,7 @@ class Systemd(unittest.TestCase):
         while not attach.exists():
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
-        server = push.Server(LIBRARY, attach=f"unix:{attach}", attach_timeout="20s")
+        server = push.Server(LIBRARY, attach=f"unix:{attach}", attach_timeout="1m")
         self.addCleanup(server.stop)
         position = server.publish("a", b"x")
         self.assertEqual(told.recv(1000), b"READY=1")

@@ -1,7 +1,7 @@
 //! A client that speaks TLS, and one that says what it likes.
 
 use crate::certificates::Pair;
-use crate::common::{take_until, Host, PATIENCE};
+use crate::common::{take_until, Host, PATIENCE, UPGRADE};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -50,6 +50,14 @@ impl Client {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connection = ClientConnection::new(config.clone(), name).unwrap();
         Client { tls: StreamOwned::new(connection, stream), read: Vec::new() }
+    }
+
+    /// A WebSocket client of the channel a, which the server has let in.
+    pub fn websocket(host: &Host, config: &Arc<ClientConfig>) -> Self {
+        let mut client = Client::connect(&address(host), "localhost", config).get("channel=a", UPGRADE);
+        let head = client.until("\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
     }
 
     /// Sends a request for the subscribers' URL.

@@ -214,8 +214,7 @@ fn clients_that_resume_again_and_again_are_served_and_leave_nothing() {
         let (host, _, pair, path) = counting(&[]);
         let config = Arc::new(config(&pair, None, &[version]));
         for number in 0..300 {
-            let mut client = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-            client.until("\r\n\r\n");
+            let client = Client::websocket(&host, &config);
             let kind = client.tls.conn.handshake_kind();
             assert!(number == 0 || kind == Some(HandshakeKind::Resumed), "{number}: {kind:?}");
         }

@@ -27,6 +27,18 @@ pub fn refused(path: &str, lines: &Lines, reason: &str, line: &str) {
     assert!(refusals.len() == 1 && refusals[0].0 == reason, "{line}: {refusals:?}");
 }
 
+/// Checks that a client is served, whatever became of another.
+fn goes_on(host: &Host, client: &mut Client) {
+    host.publish("a", "for all");
+    client.until("for all");
+}
+
+/// Waits until the WebSocket client is ended, and checks that it was for its records.
+pub fn ended(host: &Host, path: &str, lines: &Lines, line: &str) {
+    until("it is ended", || host.server.stats().unwrap().websockets == 0);
+    refused(path, lines, "tls", line);
+}
+
 /// A server whose metrics can be read.
 pub fn counting(options: &[(&str, &str)]) -> (Host, Lines, Pair, String) {
     let path = socket_path();
@@ -156,8 +168,7 @@ fn a_name_that_nobody_has_gets_the_alert_for_it() {
 fn records_without_content_end_a_client_when_there_are_too_many() {
     let (host, lines, pair, path) = counting(&[IN_LIBRARY]);
     let config = Arc::new(config(&pair, None, &[&rustls::version::TLS13]));
-    let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-    ws.until("\r\n\r\n");
+    let mut ws = Client::websocket(&host, &config);
     // Each is a message about keys, without any content.
     for _ in 0..10_000 {
         ws.tls.conn.refresh_traffic_keys().unwrap();
@@ -165,8 +176,7 @@ fn records_without_content_end_a_client_when_there_are_too_many() {
             break;
         }
     }
-    until("it is ended", || host.server.stats().unwrap().websockets == 0);
-    refused(&path, &lines, "tls", "TLS: ");
+    ended(&host, &path, &lines, "TLS: ");
     host.stop();
 }
 
@@ -174,18 +184,12 @@ fn records_without_content_end_a_client_when_there_are_too_many() {
 fn a_client_that_breaks_a_record_is_ended_and_others_are_not() {
     let (host, lines, pair, path) = counting(&[]);
     let config = Arc::new(config(&pair, None, &VERSIONS));
-    let connect = || {
-        let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-        ws.until("\r\n\r\n");
-        ws
-    };
-    let (mut good, mut bad) = (connect(), connect());
+    let (mut good, mut bad) = (Client::websocket(&host, &config), Client::websocket(&host, &config));
     bad.tls.sock.write_all(b"\x17\x03\x03\0\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
     let error = bad.rest().expect_err("an alert");
     assert!(matches!(error, ErrorKind::InvalidData | ErrorKind::UnexpectedEof), "{error:?}");
     refused(&path, &lines, "tls", "TLS: cannot decrypt peer's message");
-    host.publish("a", "for all");
-    good.until("for all");
+    goes_on(&host, &mut good);
     host.stop();
 }
 
@@ -201,8 +205,7 @@ fn a_client_that_only_goes_away_is_no_refusal() {
     answer_to(&address(&host), &[&bytes[..], b"\x15\x03\x03\0\x02\x01\0"].concat());
     // Nor is one that ends without a goodbye.
     let config = Arc::new(config(&pair, None, &VERSIONS));
-    let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-    ws.until("\r\n\r\n");
+    let ws = Client::websocket(&host, &config);
     until("it is there", || host.server.stats().unwrap().websockets == 1);
     drop(ws);
     until("all are gone", || host.server.stats().unwrap().connections == 0);
@@ -364,8 +367,7 @@ fn a_record_that_does_not_end_has_the_time_of_a_message() {
     sse.tls.sock.write_all(b"\x17\x03\x03\x40\0aaaa").unwrap();
     assert!(sse.rest().expect("the end is told").contains("a message did not come in time (option message_timeout)"));
     refused(&path, &lines, "message_timeout", "a message did not come in time");
-    host.publish("a", "for all");
-    good.until("for all");
+    goes_on(&host, &mut good);
     host.stop();
 }
 
@@ -376,8 +378,7 @@ fn records_that_do_not_end_count_among_unfinished_messages() {
     let record = [&b"\x17\x03\x03\x40\0"[..], &[b'a'; 16_000]].concat();
     let mut clients = Vec::new();
     until("one gives way", || {
-        let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-        ws.until("\r\n\r\n");
+        let mut ws = Client::websocket(&host, &config);
         ws.tls.sock.write_all(&record).unwrap();
         clients.push(ws);
         !counted(&metrics(&path), "push_refusals_total").is_empty()

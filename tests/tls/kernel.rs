@@ -2,6 +2,7 @@
 //! where it has, that it really does the work. `make test-ktls` runs all tests of this program with such a kernel.
 
 use crate::client::{address, config, Client, VERSIONS};
+use crate::common::killed::Killed;
 use crate::common::{builder, counted, metrics, until, Host, PATIENCE, UPGRADE};
 use crate::hostile::counting;
 use crate::{logged, Pair};
@@ -12,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// The suites of each cipher, with their names in OpenSSL. The certificates of the tests have ECDSA keys.
@@ -59,7 +60,7 @@ fn placed(path: &str, count: u64) {
 }
 
 /// The options of a client that speaks one suite.
-fn only(suite: SupportedCipherSuite, pair: &Pair) -> Arc<ClientConfig> {
+pub fn only(suite: SupportedCipherSuite, pair: &Pair) -> Arc<ClientConfig> {
     let provider = CryptoProvider { cipher_suites: vec![suite], ..default_provider() };
     let version = if suite.tls13().is_some() { &TLS13 } else { &TLS12 };
     let mut roots = RootCertStore::empty();
@@ -233,18 +234,22 @@ fn an_idle_client_costs_little_in_the_kernel() {
 const LATE: i32 = 124;
 
 /// OpenSSL as a client. It ends when it is dropped.
-struct OpenSsl {
-    child: Child,
+pub struct OpenSsl {
+    child: Killed,
     out: BufReader<std::process::ChildStdout>,
 }
 
 impl OpenSsl {
     /// Connects with these arguments, and subscribes.
     fn get(host: &Host, arguments: &[&str]) -> Self {
-        let address = address(host);
+        OpenSsl::get_at(&address(host), arguments)
+    }
+
+    /// The same at another server's address.
+    pub fn get_at(address: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new("timeout")
             .args([&PATIENCE.as_secs().to_string(), "openssl", "s_client"])
-            .args(["-connect", &address, "-servername", "localhost"])
+            .args(["-connect", address, "-servername", "localhost"])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -252,7 +257,7 @@ impl OpenSsl {
             .spawn()
             .expect("openssl is there (tests/need)");
         let out = BufReader::new(child.stdout.take().unwrap());
-        let mut client = OpenSsl { child, out };
+        let mut client = OpenSsl { child: Killed(child), out };
         client.send("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
         client.until("event: push-open");
         client
@@ -271,19 +276,12 @@ impl OpenSsl {
     }
 
     /// Reads up to a line with this text.
-    fn until(&mut self, text: &str) {
+    pub fn until(&mut self, text: &str) {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
             assert!(self.out.read_line(&mut line).unwrap() > 0, "it ended before {text:?}");
         }
-    }
-}
-
-impl Drop for OpenSsl {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::client::{address, answer_to, config, Client};
 use crate::common::{counted, metrics, until, Host, UPGRADE};
-use crate::hostile::{counting, hello, refused};
+use crate::hostile::{counting, ended, hello, refused};
 use crate::kernel::IN_LIBRARY;
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305};
 use rustls::version::TLS13;
@@ -126,8 +126,7 @@ fn first_of(answer: &[u8]) -> u8 {
 fn records_without_content_have_a_bound() {
     let (host, lines, pair, path) = counting(&[IN_LIBRARY]);
     Maker::subscribed(&address(&host), &pair).flood(CONTENT, b"");
-    until("it is ended", || host.server.stats().unwrap().websockets == 0);
-    refused(&path, &lines, "tls", "TLS: peer misbehaved: TooManyEmptyFragments");
+    ended(&host, &path, &lines, "TLS: peer misbehaved: TooManyEmptyFragments");
     host.stop();
 }
 
@@ -158,8 +157,7 @@ fn a_message_about_the_connection_that_never_ends_has_a_bound() {
     let begin = maker.record(HANDSHAKE, &[24, 0xff, 0xff, 0xff]);
     maker.stream.write_all(&begin).unwrap();
     maker.flood(HANDSHAKE, &[0; 1000]);
-    until("it is ended", || host.server.stats().unwrap().websockets == 0);
-    refused(&path, &lines, "tls", "TLS: ");
+    ended(&host, &path, &lines, "TLS: ");
     host.stop();
 }
 

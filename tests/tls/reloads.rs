@@ -1,7 +1,7 @@
 //! Certificates: which one a client gets, new ones, and those that can't be used.
 
 use crate::client::{address, config, Client, VERSIONS};
-use crate::common::{builder, Host, UPGRADE};
+use crate::common::{builder, Host};
 use crate::{start, start_with, Pair};
 use push::Server;
 use rustls::pki_types::CertificateDer;
@@ -165,8 +165,7 @@ fn a_server_starts_with_an_expired_certificate_if_another_is_good() {
 fn a_pair_that_can_not_be_used_leaves_the_old_one_and_is_named() {
     let (host, _, pair) = start(&[]);
     let config = Arc::new(config(&pair, None, &VERSIONS));
-    let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-    ws.until("\r\n\r\n");
+    let mut ws = Client::websocket(&host, &config);
     let other = Pair::new(&["localhost"]);
     let expired = Pair::until(&["localhost"], 2001);
     let text = Pair::new(&["localhost"]);

@@ -1,7 +1,7 @@
 //! Clients of both versions of TLS, over all transports.
 
 use crate::client::{address, config, Client, VERSIONS};
-use crate::common::{until, UPGRADE};
+use crate::common::{read_frame, until, UPGRADE};
 use crate::kernel::IN_LIBRARY;
 use crate::start;
 use rustls::HandshakeKind;
@@ -10,13 +10,7 @@ use std::time::Duration;
 
 /// The text in the next frame, which has no mask.
 fn frame(client: &mut Client) -> (u8, Vec<u8>) {
-    let head = client.bytes(2);
-    let len = match head[1] {
-        126 => u16::from_be_bytes(client.bytes(2).try_into().unwrap()).into(),
-        127 => u64::from_be_bytes(client.bytes(8).try_into().unwrap()) as usize,
-        len => usize::from(len),
-    };
-    (head[0], client.bytes(len))
+    read_frame(|count| client.bytes(count))
 }
 
 #[test]
@@ -100,8 +94,7 @@ fn a_client_resumes_with_a_ticket_even_after_a_reload() {
 fn a_stop_says_goodbye_over_the_transport_and_over_tls() {
     let (host, _, pair) = start(&[]);
     let config = Arc::new(config(&pair, None, &VERSIONS));
-    let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-    ws.until("\r\n\r\n");
+    let mut ws = Client::websocket(&host, &config);
     let mut sse =
         Client::connect(&address(&host), "localhost", &config).get("channel=a", "Accept: text/event-stream\r\n");
     sse.until("event: push-open");
@@ -136,8 +129,7 @@ fn a_client_that_reads_slowly_gets_everything_in_order() {
 fn a_client_renews_its_keys_and_the_server_answers() {
     let (host, _, pair) = start(&[IN_LIBRARY]);
     let config = Arc::new(config(&pair, None, &[&rustls::version::TLS13]));
-    let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
-    ws.until("\r\n\r\n");
+    let mut ws = Client::websocket(&host, &config);
     for number in 0..20 {
         ws.tls.conn.refresh_traffic_keys().unwrap();
         // A ping, with a mask of zeros.

@@ -86,10 +86,9 @@ func TestAProgramThatEndsEndsItsAnswers(t *testing.T) {
 		return harness.Start(t, "listening on ", program, "-listen", address, "-tokens", "100000",
 			"-list", directory+"/list", "-o", "engine=file:"+directory+"/log", "-o", "retry=100ms")
 	}
-	address := "127.0.0.1:0"
+	address := harness.FreeAddress(t)
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		answer := start(address)
-		address = strings.TrimPrefix(answer.URL, "http://")
 		tab := browser.Open(t, answer.URL)
 		ask(t, tab)
 		tab.Wait(t, text+`.includes(" 10 ")`)
@@ -107,6 +106,19 @@ func TestAProgramThatEndsEndsItsAnswers(t *testing.T) {
 		next.End(t)
 		if left, err := os.ReadFile(directory + "/list"); err != nil || len(left) > 0 {
 			t.Errorf("%v: %q, %v", how, left, err)
+		}
+	}
+}
+
+func TestTheNumberOfTokensHasOneForm(t *testing.T) {
+	for text, want := range map[string]int{"0": 0, "250": 250, "1000000000": mostTokens} {
+		if got, err := readTokens(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "+8", "-8", "008", "0x10", "1_000", " 8", "8 ", "8x", "1000000001", strings.Repeat("9", 30)} {
+		if got, err := readTokens(text); err == nil {
+			t.Errorf("%q is taken for %d", text, got)
 		}
 	}
 }

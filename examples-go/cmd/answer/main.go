@@ -38,6 +38,7 @@ const (
 	prefix      = "answer."
 	perToken    = 20 * time.Millisecond
 	mostAnswers = 64              // at once
+	mostTokens  = 1_000_000_000   // of an answer
 	toEnd       = 2 * time.Second // for the end of an answer, when the program is told to end
 )
 
@@ -48,7 +49,12 @@ func main() {
 		"channel.answer.*.history_age":   "1h",
 	}
 	address := flag.String("listen", "127.0.0.1:8080", "where to listen")
-	tokens := flag.Int("tokens", 250, "the length of an answer")
+	tokens := 250
+	flag.Func("tokens", "the `length` of an answer (default 250)", func(text string) error {
+		var err error
+		tokens, err = readTokens(text)
+		return err
+	})
 	flag.Func("o", "an option of the library, `NAME=VALUE`", func(text string) error {
 		name, value, _ := strings.Cut(text, "=")
 		options[name] = value
@@ -56,9 +62,18 @@ func main() {
 	})
 	list := flag.String("list", "", "the file that lists the answers that are being written")
 	flag.Parse()
-	if err := run(*address, *tokens, *list, options); err != nil {
+	if err := run(*address, tokens, *list, options); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// readTokens reads a number in the one form that the library's options have, too: a mistyped one is not taken for another.
+func readTokens(text string) (int, error) {
+	number, err := strconv.Atoi(text)
+	if err != nil || number < 0 || number > mostTokens || strconv.Itoa(number) != text {
+		return 0, fmt.Errorf("a number from 0 to %d is expected", mostTokens)
+	}
+	return number, nil
 }
 
 func run(address string, tokens int, list string, options map[string]string) error {

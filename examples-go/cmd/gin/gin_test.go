@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,16 +17,47 @@ import (
 	"libpush.example/go/push"
 )
 
-func post(t *testing.T, url, body string) {
+// get returns the status of an answer.
+func get(t *testing.T, url string) int {
 	t.Helper()
-	response, err := http.Post(url, "text/plain", strings.NewReader(body))
+	return status(t)(http.Get(url))
+}
+
+// post returns the status of an answer.
+func post(t *testing.T, url, body string) int {
+	t.Helper()
+	return status(t)(http.Post(url, "text/plain", strings.NewReader(body)))
+}
+
+func status(t *testing.T) func(*http.Response, error) int {
+	return func(response *http.Response, err error) int {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+}
+
+func publish(t *testing.T, url, body string) {
+	t.Helper()
+	if got := post(t, url, body); got != http.StatusNoContent {
+		t.Fatal(url, got)
+	}
+}
+
+// serve starts a server, and a service with its rooms.
+func serve(t *testing.T) *httptest.Server {
+	t.Helper()
+	srv, err := push.Start(push.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusNoContent {
-		t.Fatal(response.Status)
-	}
+	t.Cleanup(func() { srv.Stop(context.Background()) })
+	service := httptest.NewServer(router(srv))
+	t.Cleanup(service.Close)
+	return service
 }
 
 func TestRoomsUnderGin(t *testing.T) {
@@ -43,8 +75,8 @@ func TestRoomsUnderGin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stream.Body.Close()
-	post(t, program.URL+"/rooms/hall?user=ada", "not here")
-	post(t, program.URL+"/rooms/kitchen?user=ada", "dinner")
+	publish(t, program.URL+"/rooms/hall?user=ada", "not here")
+	publish(t, program.URL+"/rooms/kitchen?user=ada", "dinner")
 	if _, got, err := client.ReadMessage(); err != nil || string(got) != "dinner" {
 		t.Errorf("%q %v", got, err)
 	}
@@ -54,13 +86,8 @@ func TestRoomsUnderGin(t *testing.T) {
 	if err := lines.Err(); err != nil {
 		t.Error(err)
 	}
-	response, err := http.Get(program.URL + "/rooms/kitchen/live")
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusUnauthorized {
-		t.Error(response.Status)
+	if got := get(t, program.URL+"/rooms/kitchen/live"); got != http.StatusUnauthorized {
+		t.Error(got)
 	}
 	// It answers the close, so the program need not wait for it.
 	closed := make(chan error, 1)
@@ -79,13 +106,7 @@ func TestRoomsUnderGin(t *testing.T) {
 
 // A client chooses the room by its name, and gets never more than one room.
 func TestARoomIsNeverAPattern(t *testing.T) {
-	srv, err := push.Start(push.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.Stop(t.Context())
-	service := httptest.NewServer(router(srv))
-	defer service.Close()
+	service := serve(t)
 	for _, room := range []string{"*", "%2A", "board*", "board-%2a", "**"} {
 		url := fmt.Sprintf("ws%s/rooms/%s/live?user=eve", strings.TrimPrefix(service.URL, "http"), room)
 		header := http.Header{"Sec-Websocket-Protocol": {"push.v1.json"}}
@@ -96,21 +117,12 @@ func TestARoomIsNeverAPattern(t *testing.T) {
 		} else if response == nil || response.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %v", room, err)
 		}
-		response, err = http.Get(fmt.Sprintf("%s/rooms/%s/live?user=eve&transport=stream", service.URL, room))
-		if err != nil {
-			t.Fatal(err)
+		got := get(t, fmt.Sprintf("%s/rooms/%s/live?user=eve&transport=stream", service.URL, room))
+		if got != http.StatusForbidden {
+			t.Errorf("%s: %d", room, got)
 		}
-		response.Body.Close()
-		if response.StatusCode != http.StatusForbidden {
-			t.Errorf("%s: %s", room, response.Status)
-		}
-		answer, err := http.Post(fmt.Sprintf("%s/rooms/%s?user=eve", service.URL, room), "text/plain", strings.NewReader("x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusBadRequest {
-			t.Errorf("publishing to %s: %s", room, answer.Status)
+		if got := post(t, fmt.Sprintf("%s/rooms/%s?user=eve", service.URL, room), "x"); got != http.StatusBadRequest {
+			t.Errorf("publishing to %s: %d", room, got)
 		}
 	}
 	// A star elsewhere is a letter.
@@ -119,24 +131,34 @@ func TestARoomIsNeverAPattern(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	post(t, service.URL+"/rooms/axb?user=u", "not for it")
-	post(t, service.URL+"/rooms/a*b?user=u", "for it")
+	publish(t, service.URL+"/rooms/axb?user=u", "not for it")
+	publish(t, service.URL+"/rooms/a*b?user=u", "for it")
 	_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if _, got, err := client.ReadMessage(); err != nil || string(got) != "for it" {
 		t.Errorf("%q %v", got, err)
 	}
 }
 
-// A client that was handed over keeps nothing of gin, and gin's contexts go back to their pool unharmed.
-func TestNothingStaysBehindUnderGin(t *testing.T) {
-	harness.CheckLeaks(t)
+// What is published while the server stops may be published again, at the next one.
+func TestAPublisherIsToldToComeBackWhenTheServerHasStopped(t *testing.T) {
 	srv, err := push.Start(push.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer srv.Stop(t.Context())
 	service := httptest.NewServer(router(srv))
 	defer service.Close()
+	if err := srv.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := post(t, service.URL+"/rooms/kitchen?user=ada", "dinner"); got != http.StatusServiceUnavailable {
+		t.Error(got)
+	}
+}
+
+// A client that was handed over keeps nothing of gin, and gin's contexts go back to their pool unharmed.
+func TestNothingStaysBehindUnderGin(t *testing.T) {
+	harness.CheckLeaks(t)
+	service := serve(t)
 	before := runtime.NumGoroutine()
 	var clients []*websocket.Conn
 	for i := range 100 {
@@ -150,7 +172,7 @@ func TestNothingStaysBehindUnderGin(t *testing.T) {
 	}
 	harness.Wait(t, "no goroutine stays", func() bool { return runtime.NumGoroutine() <= before })
 	for i, client := range clients {
-		post(t, fmt.Sprintf("%s/rooms/r%d?user=u", service.URL, i), fmt.Sprint("for ", i))
+		publish(t, fmt.Sprintf("%s/rooms/r%d?user=u", service.URL, i), fmt.Sprint("for ", i))
 		_ = client.SetReadDeadline(time.Now().Add(harness.Patience))
 		if _, got, err := client.ReadMessage(); err != nil || string(got) != fmt.Sprint("for ", i) {
 			t.Errorf("%d: %q %v", i, got, err)

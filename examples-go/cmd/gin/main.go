@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -61,7 +62,11 @@ func router(srv *push.Server) http.Handler {
 			err = srv.Publish("room."+c.Param("room"), data)
 		}
 		if err != nil {
-			c.JSON(http.StatusBadRequest, gin.H{"error": err.Error()})
+			status := http.StatusBadRequest
+			if errors.Is(err, push.ErrBusy) || errors.Is(err, push.ErrClosed) {
+				status = http.StatusServiceUnavailable // it may be sent again later
+			}
+			c.JSON(status, gin.H{"error": err.Error()})
 			return
 		}
 		c.Status(http.StatusNoContent)

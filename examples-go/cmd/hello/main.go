@@ -2,6 +2,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,7 +26,9 @@ func main() {
 		if err == nil {
 			err = srv.Publish(r.URL.Query().Get("channel"), data)
 		}
-		if err != nil {
+		if errors.Is(err, push.ErrBusy) || errors.Is(err, push.ErrClosed) {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable) // send it again later
+		} else if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})

@@ -1,6 +1,6 @@
 //! What the thread of the questions has to do. This hub's own things come first, however much others ask.
 
-use crate::shard::client::presence::Present;
+use crate::cluster::{Answering, Done};
 use std::collections::VecDeque;
 
 /// The words that may wait of each kind, and the bytes of all together. Further ones are dropped.
@@ -13,16 +13,20 @@ pub(super) enum Todo {
     Word(Vec<u8>),
     /// This hub's own question, which it answers, too.
     Own(Vec<u8>),
-    /// The shards have said who is on a channel, if there is such a channel. It is counted here.
+    /// The shards have said who is on a channel. They are counted here, in steps: with each it stands here anew, behind
+    /// what has come meanwhile.
     Count(Count),
+    /// The time of a question of this hub is over. Its asker is told.
+    Over(Done),
 }
 
 /// See [`Todo::Count`].
 pub(super) struct Count {
     pub(super) of: super::Of,
-    pub(super) present: Option<Present>,
-    pub(super) after: Box<str>,
-    pub(super) limit: usize,
+    /// The place of the question, if another hub has asked it.
+    pub(super) place: Option<super::Place>,
+    /// `None`: there is no such channel.
+    pub(super) answering: Option<Answering>,
 }
 
 /// See the module.
@@ -70,7 +74,7 @@ mod tests {
     fn taken(queue: &mut Queue) -> Option<Vec<u8>> {
         match queue.take()? {
             Todo::Word(bytes) | Todo::Own(bytes) => Some(bytes),
-            Todo::Count(_) => None,
+            Todo::Count(_) | Todo::Over(_) => None,
         }
     }
 

@@ -5,12 +5,12 @@ use super::{Attached, OFF, ON};
 use crate::api::{
     check_head, check_send, checked_close, checked_refusal, checked_revocation, no_user_channels, MAX_BATCH,
 };
-use crate::attach::wire::FromHost;
+use crate::attach::wire::{self, FromHost};
 use crate::config::Auth;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Handover};
 use crate::hub::Placed;
-use crate::hub::{check_text, Epoch, Publication};
+use crate::hub::{check_text, Epoch, Publication, Replacement};
 use crate::metrics::Stats;
 use crate::sys::passing::MAX_PASSED;
 use crate::users::{self, Users};
@@ -72,18 +72,19 @@ impl Attached {
         self.link.config.get().auth == Auth::None
     }
 
-    /// Queues the connection. If others follow at once, they are sent together. `delays` is not sent: the hub finds it out
-    /// for itself.
+    /// Queues the connection. If others follow at once, they are sent together. What is known of the socket is not sent: the
+    /// hub finds it out for itself. But an older hub would not look for TLS in the kernel.
     pub(crate) fn adopt(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
-        let Handover { head, grant, followed, .. } = connection;
-        if self.add_adopt(fd, head, grant)? >= MAX_PASSED || !followed {
+        let Handover { head, grant, followed, checked } = connection;
+        let since = if checked.tls.is_some() { wire::ENCRYPTED_BY_KERNEL } else { wire::OLDEST };
+        if self.add_adopt(fd, head, grant, since)? >= MAX_PASSED || !followed {
             self.flush();
         }
         Ok(())
     }
 
-    /// Queues a connection. Returns how many wait now.
-    fn add_adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<usize, (Error, OwnedFd)> {
+    /// Queues a connection for a hub that speaks at least version `since`. Returns how many wait now.
+    fn add_adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>, since: u16) -> Result<usize, (Error, OwnedFd)> {
         if let Err(error) = check_head(head) {
             return Err((error, fd));
         }
@@ -91,7 +92,7 @@ impl Attached {
         let request = FromHost::Adopt { grant, head };
         request.write(&mut frame);
         let timeout = self.link.timeout();
-        self.link.queue().add_adopt(frame, request.since(), fd, timeout)
+        self.link.queue().add_adopt(frame, request.since().max(since), fd, timeout)
     }
 
     pub(crate) fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
@@ -116,6 +117,12 @@ impl Attached {
     pub(crate) fn answer_call(&self, request: u64, data: &[u8], binary: bool) -> Result<(), Error> {
         check_send(data, binary, self.link.limits.max_send.load(Ordering::Relaxed))?;
         self.tell(Content::OfThisHub, &FromHost::Answer { request, binary, data })
+    }
+
+    pub(crate) fn allow_publish(&self, request: u64, instead: Option<&Replacement<'_>>) -> Result<(), Error> {
+        let max_message = self.link.limits.max_message.load(Ordering::Relaxed);
+        instead.map_or(Ok(()), |instead| instead.check(max_message))?;
+        self.tell(Content::OfThisHub, &FromHost::AllowPublish { request, instead: instead.copied() })
     }
 
     pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {

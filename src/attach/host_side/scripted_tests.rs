@@ -2,14 +2,16 @@
 
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
-use crate::attach::wire::{ANSWERS_CALLS, MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES};
-use crate::attach::wire::{TRACES, USER_CHANNELS, VERSION};
+use crate::attach::wire::{ANSWERS_CALLS, ENCRYPTED_BY_KERNEL, EXCEPTS, MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH};
+use crate::attach::wire::{SUBSCRIBES, TRACES, USER_CHANNELS, VERSION};
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
-use crate::grant::{Grant, Terms};
-use crate::hub::{Mark, Publication, Traceparent};
+use crate::grant::{Grant, Handover, Terms};
+use crate::hub::{ClientId, Mark, Publication, Traceparent};
 use crate::shard::panic_tests::common::{socket_path, until, PATIENCE};
+use crate::sys::encryption::Version;
 use crate::sys::passing::{self, Ready};
+use crate::sys::socket::Checked;
 use crate::{Builder, Server};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -28,11 +30,27 @@ impl HubListener {
         HubListener { listener: UnixListener::bind(&path).unwrap(), path }
     }
 
-    /// Starts a host that attaches here.
+    /// Starts a host that attaches here, and waits for the hub as long as it may.
     fn host(&self, options: &[(&str, &str)]) -> Server {
         let mut builder = Builder::with(options);
         builder.set("attach", &format!("unix:{}", self.path)).unwrap();
+        builder.set("attach_timeout", "1m").unwrap();
         Server::start(builder).unwrap()
+    }
+
+    /// A host with these options, and its attachment at a hub that speaks no version above this one.
+    fn attached(&self, newest: u16, options: &[(&str, &str)]) -> (Hub, Server) {
+        std::thread::scope(|scope| {
+            let hub = scope.spawn(|| self.welcome_of(newest, "one"));
+            let host = self.host(options);
+            (hub.join().unwrap(), host)
+        })
+    }
+
+    /// A host whose hub has gone. Nobody knows which hub comes next.
+    fn left(&self) -> Server {
+        let (_, host) = self.attached(VERSION, &[]);
+        host
     }
 
     /// Welcomes a host as a hub does that has never seen it.
@@ -115,11 +133,7 @@ impl Hub {
 fn a_hub_that_does_not_know_the_ends_of_streams_is_never_sent_one() {
     let listener = HubListener::new();
     for (version, known) in [(MARKS - 1, false), (MARKS, true)] {
-        let (mut hub, host) = std::thread::scope(|scope| {
-            let hub = scope.spawn(|| listener.welcome_of(version, "one"));
-            let host = listener.host(&[]);
-            (hub.join().unwrap(), host)
-        });
+        let (mut hub, host) = listener.attached(version, &[]);
         for mark in [Mark::Begin, Mark::End] {
             let posted = host.post(&Publication::mark("a", mark)).map_err(|error| error.kind());
             assert_eq!(posted, if known { Ok(()) } else { Err(Kind::Unsupported) });
@@ -143,11 +157,7 @@ fn a_hub_that_does_not_know_the_ends_of_streams_is_never_sent_one() {
 fn calls_are_answered_at_hubs_that_know_them_and_refused_where_the_host_takes_none() {
     let listener = HubListener::new();
     for (version, known) in [(ANSWERS_CALLS - 1, false), (ANSWERS_CALLS, true)] {
-        let (mut hub, host) = std::thread::scope(|scope| {
-            let hub = scope.spawn(|| listener.welcome_of(version, "one"));
-            let host = listener.host(&[("events", "message")]);
-            (hub.join().unwrap(), host)
-        });
+        let (mut hub, host) = listener.attached(version, &[("events", "message")]);
         let answered = host.answer_call(1 << 8, b"x", false).map_err(|error| error.kind());
         assert_eq!(answered, if known { Ok(()) } else { Err(Kind::Unsupported) });
         host.event_fd().unwrap();
@@ -169,13 +179,7 @@ fn a_hub_that_does_not_know_the_channels_of_users_is_never_sent_a_message_to_one
     let listener = HubListener::new();
     let to = |data| Publication::new("", data);
     for (version, known) in [(USER_CHANNELS - 1, false), (USER_CHANNELS, true)] {
-        let (first, host) = std::thread::scope(|scope| {
-            let hub = scope.spawn(|| listener.welcome("one"));
-            let host = listener.host(&[]);
-            (hub.join().unwrap(), host)
-        });
-        drop(first);
-        // Which hub comes next nobody knows.
+        let host = listener.left();
         host.post_user("ada", &to(b"early")).unwrap();
         host.post(&Publication::new("a", b"plain")).unwrap();
         let mut hub = listener.welcome_of(version, "one");
@@ -198,18 +202,46 @@ fn a_hub_that_does_not_know_the_channels_of_users_is_never_sent_a_message_to_one
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn a_hub_that_would_send_a_message_to_all_is_never_sent_one_that_leaves_a_client_out() {
+    let listener = HubListener::new();
+    let except = Some(ClientId::from_bytes([9; 16]));
+    let one = |data| Publication { except, ..Publication::new("a", data) };
+    for (version, known) in [(EXCEPTS - 1, false), (EXCEPTS, true)] {
+        let host = listener.left();
+        host.post(&one(b"early")).unwrap();
+        host.post_batch(&[one(b"early"), Publication::new("a", b"early, too")]).unwrap();
+        let mut hub = listener.welcome_of(version, "one");
+        host.post(&Publication::new("a", b"last")).unwrap();
+        let mut got = 0;
+        hub.until(|frame| match frame {
+            FromHost::Publish { publication, .. } => {
+                got += usize::from(publication.except == except);
+                publication.data == b"last"
+            }
+            FromHost::Batch { publications, .. } => {
+                assert!(known, "{publications:?}");
+                got += publications.iter().filter(|publication| publication.except == except).count();
+                false
+            }
+            _ => false,
+        });
+        assert_eq!(got, if known { 2 } else { 0 });
+        let posted = [host.post(&one(b"now")), host.post_broadcast(&one(b"now")), host.post_batch(&[one(b"now")])];
+        for posted in posted {
+            assert_eq!(posted.map_err(|error| error.kind()), if known { Ok(()) } else { Err(Kind::Unsupported) });
+        }
+        host.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn a_hub_that_does_not_know_traces_gets_all_messages_without_them() {
     let listener = HubListener::new();
     let trace = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let traced = |data| Publication { trace, ..Publication::new("a", data) };
     for (version, known) in [(TRACES - 1, false), (TRACES, true)] {
-        let (first, host) = std::thread::scope(|scope| {
-            let hub = scope.spawn(|| listener.welcome("one"));
-            let host = listener.host(&[]);
-            (hub.join().unwrap(), host)
-        });
-        drop(first);
-        // Which hub comes next nobody knows.
+        let host = listener.left();
         host.post(&traced(b"early")).unwrap();
         let mut hub = listener.welcome_of(version, "one");
         host.post_batch(&[traced(b"batch"), Publication::new("a", b"plain")]).unwrap();
@@ -239,11 +271,7 @@ fn a_hub_that_is_too_old_for_what_a_grant_subscribes_to_is_never_sent_it() {
     let grant = || Grant::of(&Terms { subscribe: &names, ..Terms::default() }).unwrap();
     let of_one_channel = || Grant::new(None, &names, &[], 0, false, false).unwrap();
     let older = SUBSCRIBES - 1;
-    let (hub, host) = std::thread::scope(|scope| {
-        let hub = scope.spawn(|| listener.welcome_of(older, "one"));
-        let host = listener.host(&[]);
-        (hub.join().unwrap(), host)
-    });
+    let (hub, host) = listener.attached(older, &[]);
     let head = b"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let (mut client, handed_over) = UnixStream::pair().unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -280,13 +308,29 @@ fn a_hub_that_is_too_old_for_what_a_grant_subscribes_to_is_never_sent_it() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn a_client_whose_tls_is_in_the_kernel_needs_a_hub_that_knows_it() {
+    for (newest, expected) in [(ENCRYPTED_BY_KERNEL - 1, Some(Kind::Unsupported)), (ENCRYPTED_BY_KERNEL, None)] {
+        let listener = HubListener::new();
+        let (hub, host) = std::thread::scope(|scope| {
+            let hub = scope.spawn(|| listener.welcome_of(newest, "one"));
+            let host = listener.host(&[]);
+            (hub.join().unwrap(), host)
+        });
+        let (_client, ours) = UnixStream::pair().unwrap();
+        let checked = Checked { delays: false, tls: Some(Version::Tls12) };
+        let grant = Some(Grant::of(&Terms::default()).unwrap());
+        let done = host.hand_over(ours.into(), Handover { head: b"", grant, checked, followed: false });
+        assert_eq!(done.err().map(|(error, _)| error.kind()), expected, "{newest}");
+        drop(hub);
+        host.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn credit_for_events_is_given_once_however_often_the_hub_comes_back() {
     let listener = HubListener::new();
-    let (hub, host) = std::thread::scope(|scope| {
-        let hub = scope.spawn(|| listener.welcome("one"));
-        let host = listener.host(&[("event_queue", "16"), ("attach_buffer", "2MB")]);
-        (hub.join().unwrap(), host)
-    });
+    let (hub, host) = listener.attached(VERSION, &[("event_queue", "16"), ("attach_buffer", "2MB")]);
     // The hub does not read: the socket becomes full, then the queue.
     let mut posted = 0;
     until("the queue never becomes full", || match host.post(&Publication::new("a", &[b'x'; 10_000])) {
@@ -318,11 +362,7 @@ fn credit_for_events_is_given_once_however_often_the_hub_comes_back() {
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_message_behind_one_that_the_hub_does_not_answer_is_sent_without_another_call() {
     let listener = HubListener::new();
-    let (mut hub, host) = std::thread::scope(|scope| {
-        let hub = scope.spawn(|| listener.welcome("one"));
-        let host = listener.host(&[]);
-        (hub.join().unwrap(), host)
-    });
+    let (mut hub, host) = listener.attached(VERSION, &[]);
     for expected in 1..=40 {
         host.post(&Publication::new("a", b"x")).unwrap();
         hub.until(|frame| matches!(frame, FromHost::Publish { number, .. } if number == expected));

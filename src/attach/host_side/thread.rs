@@ -215,7 +215,7 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             drop(credit);
             if link.events.wants(event.kind) {
                 link.events.push(event);
-            } else if event.kind == EventKind::Call {
+            } else if matches!(event.kind, EventKind::Call | EventKind::Publish) {
                 let (status, reason) = NOBODY_ANSWERS;
                 let deny = FromHost::Deny { request: event.request, status, reason };
                 // Without room for it the client waits for `call_timeout`.
@@ -290,6 +290,7 @@ mod tests {
             });
             let mut builder = Builder::default();
             builder.set("attach", &format!("unix:{path}")).unwrap();
+            builder.set("attach_timeout", "1m").unwrap();
             let started = Server::start(builder);
             let _ = attached.send(());
             assert_eq!(hub.join().unwrap(), Ok(0));

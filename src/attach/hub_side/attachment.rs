@@ -4,7 +4,7 @@ use super::questions::Question;
 use super::sessions::SessionId;
 use crate::attach::inbox::Inbox;
 use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::{FromHub, TELLS_SUBSCRIPTIONS};
+use crate::attach::wire::{FromHub, OLDEST, PUBLISHES_ASKED, TELLS_SUBSCRIPTIONS};
 use crate::events::{Behind, Event, EventKind, Events};
 use crate::grant::{Grant, Latest};
 use crate::sys::passing::Credentials;
@@ -85,7 +85,7 @@ impl Attachment {
             host: 0,
             session: [0; 16],
             version: 0,
-            grants: Grants { open: Arc::new(Grant::open(false)), latest: Latest::default() },
+            grants: Grants { open: Arc::new(Grant::open()), latest: Latest::default() },
             events: EventQueue::default(),
             unread: true,
             again_at: None,
@@ -113,10 +113,19 @@ impl Attachment {
         !self.questions.is_empty() && !self.choked()
     }
 
+    /// True if a count of users is to go on for the host.
+    pub(super) fn counts_users(&self) -> bool {
+        !self.choked() && self.questions.iter().any(Question::is_counting)
+    }
+
     /// Whether the host wants events, and knows this kind.
     pub(super) fn takes(&self, kind: EventKind) -> bool {
-        let is_new = matches!(kind, EventKind::Subscribe | EventKind::Unsubscribe | EventKind::Call);
-        self.events.is_wanted() && (!is_new || self.version >= TELLS_SUBSCRIPTIONS)
+        let since = match kind {
+            EventKind::Subscribe | EventKind::Unsubscribe | EventKind::Call => TELLS_SUBSCRIPTIONS,
+            EventKind::Publish => PUBLISHES_ASKED,
+            _ => OLDEST,
+        };
+        self.events.is_wanted() && self.version >= since
     }
 
     /// Sends the host an event, or holds it while the host has no room or does not read. Only the host's own clients

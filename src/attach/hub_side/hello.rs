@@ -35,7 +35,7 @@ impl HubSide {
         };
         (attachment.host, attachment.name) = (host, hello.name.into());
         (attachment.session, attachment.version) = (hello.session, hello.version);
-        attachment.grants.open = Arc::new(Grant::open(context.config.get().client_publish).of_host(host));
+        attachment.grants.open = Arc::new(Grant::open().of_host(host));
         let out = attachment.out.tail();
         let epoch = context.hub.epoch_at(self.epoch);
         FromHub::Welcome {

@@ -35,7 +35,6 @@ use crate::context::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::Events;
-use crate::grant::Grant;
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::panics;
@@ -248,7 +247,9 @@ impl HubSide {
     }
 
     fn wait_ms(&self) -> Option<u64> {
-        if self.attached.values().any(|attachment| attachment.again_at.is_none() && attachment.due(self.now)) {
+        let is_due = |attachment: &Attachment| attachment.again_at.is_none() && attachment.due(self.now);
+        let goes_on = |attachment: &Attachment| is_due(attachment) || attachment.counts_users();
+        if self.attached.values().any(goes_on) || self.may_route_again() {
             return Some(0);
         }
         let tries = |attachment: &Attachment| attachment.again_at.is_some() || attachment.awaits_answers();
@@ -273,7 +274,13 @@ impl HubSide {
         }
     }
 
+    /// Sends all hosts what waits for them. The events of one that has gone go to its stand-in, which gets them at once.
     fn flush_all(&mut self) {
+        while self.flush_each() {}
+    }
+
+    /// Sends each host what waits for it. True if one has gone.
+    fn flush_each(&mut self) -> bool {
         let mut gone = Vec::new();
         let context = self.context.clone();
         let (events, bound) = (&context.events, self.router.bound);
@@ -294,14 +301,13 @@ impl HubSide {
             }
         }
         gone.iter().for_each(|id| self.end(*id, &End::Gone));
+        !gone.is_empty()
     }
 
     /// Tells all hosts how large their messages may be now.
     fn tell_limits(&mut self) {
-        let client_publish = self.context.config.get().client_publish;
         let (max_message, max_send) = (self.api.max_message() as u64, self.api.max_send() as u64);
         for attachment in self.attached.values_mut().filter(|attachment| !attachment.half_open()) {
-            attachment.grants.open = Arc::new(Grant::open(client_publish).of_host(attachment.host));
             FromHub::Limits { max_message, max_send }.write(attachment.out.tail());
         }
     }

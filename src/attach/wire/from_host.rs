@@ -4,7 +4,7 @@ use super::fields::{self, Fields};
 use super::{framed, Malformed};
 use crate::api::MAX_BATCH;
 use crate::grant::Grant;
-use crate::hub::Publication;
+use crate::hub::{Publication, Replacement};
 use crate::users::MAX_USERS;
 
 /// A hello begins with these bytes. They and the version behind them are the same in all versions of the protocol.
@@ -26,6 +26,7 @@ const REVOKE: u8 = 13;
 const RENEW: u8 = 14;
 const USERS: u8 = 15;
 const ANSWER: u8 = 16;
+const ALLOW_PUBLISH: u8 = 17;
 
 /// The first frame of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,11 @@ pub(crate) enum FromHost<'a> {
         request: u64,
         binary: bool,
         data: &'a [u8],
+    },
+    /// The host allows a message of a client to be published: as it is, or replaced.
+    AllowPublish {
+        request: u64,
+        instead: Option<Replacement<'a>>,
     },
     /// A command: it has no answer of its own. `number` grows from one command of the host to the next. Hosts that speak
     /// an older version do not say it.
@@ -168,6 +174,10 @@ impl<'a> FromHost<'a> {
                 fields::flag(into, *binary);
                 fields::bytes(into, data);
             }),
+            FromHost::AllowPublish { request, instead } => framed(into, ALLOW_PUBLISH, |into| {
+                into.extend_from_slice(&request.to_le_bytes());
+                fields::replacement(into, instead.as_ref());
+            }),
             FromHost::Disconnect { user, code, reason, number } => framed(into, DISCONNECT, |into| {
                 fields::text(into, user);
                 into.extend_from_slice(&code.to_le_bytes());
@@ -209,6 +219,7 @@ impl<'a> FromHost<'a> {
                 HEAD + 4 + publications.iter().map(fields::publication_len).sum::<usize>()
             }
             FromHost::Send { data, .. } | FromHost::Answer { data, .. } => HEAD + 1 + 4 + data.len(),
+            FromHost::AllowPublish { instead, .. } => HEAD + fields::replacement_len(instead.as_ref()),
             _ => 0,
         }
     }
@@ -218,10 +229,13 @@ impl<'a> FromHost<'a> {
         match self {
             FromHost::Users { .. } => 2,
             FromHost::Answer { .. } => super::ANSWERS_CALLS,
-            FromHost::Publish { publication, .. } if publication.to_user => super::USER_CHANNELS,
-            FromHost::Batch { publications, .. } if publications.iter().any(|one| one.to_user) => super::USER_CHANNELS,
-            FromHost::Publish { publication, .. } if publication.mark.is_some() => super::MARKS,
-            FromHost::Batch { publications, .. } if publications.iter().any(|one| one.mark.is_some()) => super::MARKS,
+            FromHost::AllowPublish { .. } => super::PUBLISHES_ASKED,
+            FromHost::Publish { publication, .. } | FromHost::Broadcast { publication, .. } => {
+                fields::publication_since(publication)
+            }
+            FromHost::Batch { publications, .. } => {
+                publications.iter().map(fields::publication_since).max().unwrap_or(super::OLDEST)
+            }
             FromHost::Adopt { grant: Some(grant), .. }
             | FromHost::Allow { grant, .. }
             | FromHost::Renew { grant, .. }
@@ -314,6 +328,7 @@ impl<'a> FromHost<'a> {
             }
             SEND => FromHost::Send { connection: fields.u64()?, binary: fields.flag()?, data: fields.bytes()? },
             ANSWER => FromHost::Answer { request: fields.u64()?, binary: fields.flag()?, data: fields.bytes()? },
+            ALLOW_PUBLISH => FromHost::AllowPublish { request: fields.u64()?, instead: fields.replacement()? },
             CLOSE => FromHost::Close { connection: fields.u64()?, code: fields.u16()?, reason: fields.text()? },
             ALLOW => FromHost::Allow { request: fields.u64()?, grant: fields.grant()? },
             DENY => FromHost::Deny { request: fields.u64()?, status: fields.u16()?, reason: fields.text()? },

@@ -4,7 +4,7 @@ use super::fields::{self, Fields};
 use super::{framed, Malformed};
 use crate::api::MAX_BATCH;
 use crate::error::Kind;
-use crate::events::{Event, EventKind};
+use crate::events::{Event, EventKind, Publishing};
 use crate::users::Users;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -155,6 +155,11 @@ impl<'a> FromHub<'a> {
                 fields::optional_text(into, event.user.as_deref());
                 fields::optional_text(into, event.channel.as_deref());
                 fields::bytes(into, &event.data);
+                if event.kind == EventKind::Publish {
+                    let publishing = event.publishing.as_deref();
+                    fields::optional_text(into, publishing.and_then(|rest| rest.event.as_deref()));
+                    fields::optional_text(into, publishing.and_then(|rest| rest.key.as_deref()));
+                }
             }),
         }
     }
@@ -232,9 +237,10 @@ fn read_event(fields: &mut Fields<'_>) -> Result<Event, Malformed> {
         7 => EventKind::Subscribe,
         8 => EventKind::Unsubscribe,
         9 => EventKind::Call,
+        10 => EventKind::Publish,
         _ => return Err(Malformed("an event of unknown kind")),
     };
-    Ok(Event {
+    let mut event = Event {
         kind,
         connection: fields.u64()?,
         request: fields.u64()?,
@@ -243,6 +249,12 @@ fn read_event(fields: &mut Fields<'_>) -> Result<Event, Malformed> {
         user: fields.optional_text()?.map(Arc::from),
         channel: fields.optional_text()?.map(Arc::from),
         data: Bytes::copy_from_slice(fields.bytes()?),
+        publishing: None,
         host: 0,
-    })
+    };
+    if kind == EventKind::Publish {
+        let mut text = || Ok::<_, Malformed>(fields.optional_text()?.map(Box::from));
+        event.publishing = Some(Box::new(Publishing { event: text()?, key: text()? }));
+    }
+    Ok(event)
 }

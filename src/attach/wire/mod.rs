@@ -21,8 +21,9 @@ use std::fmt;
 /// so that a command that is sent again is not done again. Version 8 adds the beginnings and ends of streams, which are
 /// published as messages are. In version 9 a message may have its place in a trace of the host. Version 10 adds events of
 /// subscriptions, calls of clients with their answers, and messages to users; and a welcome says whether users have
-/// channels.
-pub(crate) const VERSION: u16 = 10;
+/// channels. Version 11 adds the messages of clients that the host checks, and its answers. In version 12 a message may
+/// leave one client out. In version 13 a client's TLS may be in the kernel.
+pub(crate) const VERSION: u16 = 13;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
 /// The first version in which a missing grant is intended, and not a mistake of the host.
@@ -52,6 +53,14 @@ pub(crate) const TELLS_SUBSCRIPTIONS: u16 = 10;
 pub(crate) const ANSWERS_CALLS: u16 = 10;
 /// The first version in which a host publishes to users, and a welcome says whether they have channels.
 pub(crate) const USER_CHANNELS: u16 = 10;
+/// The first version in which a host is asked about the messages of clients, and answers.
+pub(crate) const PUBLISHES_ASKED: u16 = 11;
+/// The first version in which a message may leave one client out. An older hub would publish it to that client, too, so
+/// it does not get it.
+pub(crate) const EXCEPTS: u16 = 12;
+/// The first version in which the TLS of a client that is handed over may be in the kernel. An older hub would take its
+/// alerts for the end of the connection, and end its own side without one.
+pub(crate) const ENCRYPTED_BY_KERNEL: u16 = 13;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;

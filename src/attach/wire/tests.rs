@@ -1,10 +1,11 @@
+mod users;
+
 use super::*;
-use crate::engine::Hubs;
 use crate::error::Kind;
-use crate::events::{Event, EventKind};
+use crate::events::{Event, EventKind, Publishing};
 use crate::fuzzing::random::Random;
 use crate::grant::{Grant, Terms};
-use crate::hub::{Mark, Publication, Traceparent};
+use crate::hub::{ClientId, Mark, Publication, Replacement, Traceparent};
 use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -43,10 +44,15 @@ fn from_hosts() -> Vec<FromHost<'static>> {
     let trace = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let traced = Publication { trace, ..full };
     let to_user = Publication { channel: "user:ann", to_user: true, ..full };
+    let except = Some(ClientId::from_bytes([9; 16]));
+    let replacement = Replacement { data: &[0, 255], event: Some("e"), binary: true };
     vec![
         FromHost::Hello(hello()),
         FromHost::Publish { number: 1, publication: traced },
         FromHost::Publish { number: 1, publication: to_user },
+        FromHost::Publish { number: 1, publication: Publication { except, ..plain } },
+        FromHost::Broadcast { number: 1, publication: Publication { except, channel: "", ..traced } },
+        FromHost::Batch { number: 2, publications: vec![Publication { except, ..to_user }, plain] },
         FromHost::Batch { number: 2, publications: vec![Publication { trace, ..to_user }, plain] },
         FromHost::Publish { number: 1, publication: Publication { mark: Some(Mark::End), trace, ..plain } },
         FromHost::Batch { number: 2, publications: vec![plain, traced] },
@@ -64,6 +70,9 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Allow { request: 5, grant: grant() },
         FromHost::Deny { request: 6, status: 403, reason: "" },
         FromHost::Answer { request: 7, binary: true, data: &[0, 255] },
+        FromHost::AllowPublish { request: 7, instead: None },
+        FromHost::AllowPublish { request: 7, instead: Some(replacement) },
+        FromHost::AllowPublish { request: 7, instead: Some(Replacement { event: None, ..replacement }) },
         FromHost::Disconnect { user: "ann", code: 4403, reason: "out", number: None },
         FromHost::Revoke { user: "ann", channel: "a.*", reason: "why", number: None },
         FromHost::Renew { connection: 9, grant: grant() },
@@ -73,8 +82,8 @@ fn from_hosts() -> Vec<FromHost<'static>> {
     ]
 }
 
-fn from_hubs() -> Vec<FromHub<'static>> {
-    let event = Event {
+fn event_of_a_request() -> Event {
+    Event {
         kind: EventKind::Request,
         connection: 1,
         request: 2,
@@ -83,7 +92,16 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         data: Bytes::from_static(b"head"),
         binary: true,
         code: 1006,
+        publishing: None,
         host: 0,
+    }
+}
+
+fn from_hubs() -> Vec<FromHub<'static>> {
+    let publishing = |event: Option<&str>, key: Option<&str>| {
+        let publishing = Publishing { event: event.map(Box::from), key: key.map(Box::from) };
+        let publishing = Some(Box::new(publishing));
+        FromHub::Event(Event { kind: EventKind::Publish, publishing, ..event_of_a_request() })
     };
     vec![
         FromHub::Welcome {
@@ -102,7 +120,9 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         FromHub::Stats { number: 1, json: b"{}" },
         FromHub::Users { number: 1, users: users(&["ann", "b\u{fc}b"]) },
         FromHub::Users { number: 1, users: Users::default() },
-        FromHub::Event(event),
+        FromHub::Event(event_of_a_request()),
+        publishing(None, None),
+        publishing(Some("e"), Some("k")),
         FromHub::Limits { max_message: 1, max_send: 2 },
         FromHub::Epoch { epoch: "abc" },
     ]
@@ -154,7 +174,10 @@ fn frames_round_trip() {
 #[test]
 fn the_length_of_a_frame_with_a_payload_is_known_before_it_is_written() {
     for sent in from_hosts() {
-        let has_payload = sent.messages() > 0 || matches!(sent, FromHost::Send { .. } | FromHost::Answer { .. });
+        let may_have = |sent: &FromHost<'_>| {
+            matches!(sent, FromHost::Send { .. } | FromHost::Answer { .. } | FromHost::AllowPublish { .. })
+        };
+        let has_payload = sent.messages() > 0 || may_have(&sent);
         let expected = if has_payload { written(|into| sent.write(into)).len() } else { 0 };
         assert_eq!(sent.len_with_payload(), expected, "{sent:?}");
     }
@@ -253,6 +276,17 @@ fn only_messages_to_users_need_a_hub_that_knows_their_channels() {
 }
 
 #[test]
+fn only_messages_that_leave_a_client_out_need_a_hub_that_knows_of_that() {
+    let one = Publication { except: Some(ClientId::from_bytes([9; 16])), ..Publication::new("c", b"x") };
+    let to_user = Publication { to_user: true, ..Publication::new("user:ann", b"x") };
+    assert_eq!(FromHost::Publish { number: 1, publication: one }.since(), EXCEPTS);
+    assert_eq!(FromHost::Broadcast { number: 1, publication: Publication { channel: "", ..one } }.since(), EXCEPTS);
+    assert_eq!(FromHost::Batch { number: 1, publications: vec![one, to_user] }.since(), EXCEPTS);
+    assert_eq!(FromHost::Batch { number: 1, publications: vec![to_user] }.since(), USER_CHANNELS);
+    assert_eq!(FromHost::Batch { number: 1, publications: Vec::new() }.since(), OLDEST);
+}
+
+#[test]
 fn only_marks_need_a_hub_that_knows_them() {
     let end = Publication::mark("c", Mark::End);
     assert_eq!(FromHost::Publish { number: 1, publication: end }.since(), MARKS);
@@ -321,45 +355,6 @@ fn lengths_are_bounded() {
     send.extend_from_slice(&[0; 9]);
     send.extend_from_slice(&u32::MAX.to_le_bytes());
     assert!(FromHost::read(&send).is_err());
-}
-
-#[test]
-fn users_must_be_valid_and_in_order() {
-    let read = |names: &[&str]| {
-        let bytes = written(|into| FromHub::Users { number: 1, users: users(names) }.write(into));
-        FromHub::read(&bytes[4..]).map(drop)
-    };
-    assert_eq!(read(&["a", "aa", "b"]), Ok(()));
-    for names in [["b", "a"], ["a", "a"]] {
-        assert_eq!(read(&names), Err(Malformed("users that are not in order")));
-    }
-    for name in ["", "a\0", &*"x".repeat(256)] {
-        assert_eq!(read(&[name]), Err(Malformed("a user with a wrong name")));
-    }
-    let many: Vec<String> = (0..=MAX_USERS).map(|number| format!("{number:05}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(read(&many[1..]), Ok(()));
-    assert_eq!(read(&many), Err(Malformed("a page of too many users")));
-    let question = FromHost::Users { number: 1, channel: "c", after: "", limit: MAX_USERS as u32 + 1, time_ms: None };
-    let bytes = written(|into| question.write(into));
-    assert_eq!(FromHost::read(&bytes[4..]).unwrap_err(), Malformed("a request for too many users"));
-}
-
-#[test]
-fn users_name_the_hubs_that_have_answered_to_newer_hosts() {
-    let older = FromHub::Users { number: 1, users: users(&["a"]) };
-    let older = written(|into| older.write(into));
-    for why in [None, Some("away".to_owned())] {
-        let mut hubs = Hubs { asked: 3, answered: 1, missing: vec![5, u64::MAX], ..Hubs::default() };
-        why.iter().for_each(|why| hubs.note(why));
-        let sent = Users { hubs: Some(Box::new(hubs)), ..users(&["a"]) };
-        let bytes = written(|into| FromHub::Users { number: 1, users: sent.clone() }.write(into));
-        let Ok(FromHub::Users { users: read, .. }) = FromHub::read(&bytes[4..]) else { panic!("no users") };
-        assert_eq!(read, sent);
-        assert_eq!(bytes[5..older.len()], older[5..], "the rest is as in all versions");
-        (older.len() + 1..bytes.len()).for_each(|end| assert!(FromHub::read(&bytes[4..end]).is_err(), "{end}"));
-        assert!(FromHub::read(&[&bytes[4..], b"x"].concat()).is_err());
-    }
 }
 
 #[test]

@@ -39,103 +39,64 @@ const CODE: Flag = ("code", "CODE", "the close code (4403)");
 const REASON: Flag = ("reason", "TEXT", "the reason that clients are told");
 const LIMIT: Flag = ("limit", "N", "show at most N");
 
-pub(super) static COMMANDS: &[Command] = &[
-    Command {
-        name: "publish",
-        values: "[CHANNEL] [DATA]",
-        count: (0, 2),
-        flags: &[
-            ("user", "USER", "to a user, not to a channel; may come several times"),
-            ("event", "NAME", "the event type"),
-            ("idempotency-key", "KEY", "publish it once, however often it is called"),
-            ("binary", "", "the data is bytes"),
-        ],
-        help: "publish DATA, or what comes from the standard input, to a channel or to users",
-    },
-    Command {
-        name: "tail",
-        values: "CHANNEL|PREFIX*",
-        count: (1, 1),
-        flags: &[("count", "N", "end after N messages")],
-        help: "show what is published, as it is published",
-    },
-    Command {
-        name: "channels",
-        values: "[PREFIX]",
-        count: (0, 1),
-        flags: &[LIMIT],
-        help: "list the channels, with subscribers and what was lost for slow ones",
-    },
-    Command {
-        name: "connections",
-        values: "",
-        count: (0, 0),
-        flags: &[
-            ("user", "USER", "only this user's"),
-            ("channel", "CHANNEL", "only those on this channel"),
-            ("address-of", "IP|unix", "only those from this address"),
-            ("slow", "", "only those that are behind, the slowest first"),
-            LIMIT,
-            ("all", "", "all pages"),
-        ],
-        help: "list the connections of this hub",
-    },
-    Command {
-        name: "users",
-        values: "CHANNEL",
-        count: (1, 1),
-        flags: &[("after", "USER", "begin after this name"), LIMIT],
-        help: "list the users on a channel",
-    },
-    Command {
-        name: "kick",
-        values: "[ID...]",
-        count: (0, MANY),
-        flags: &[
-            ("user", "USER", "all connections of a user; may come several times"),
-            ("all", "", "everybody at this hub"),
-            CODE,
-            REASON,
-        ],
-        help: "close connections, by the numbers that `connections` lists, by user, or all",
-    },
-    Command {
-        name: "messages",
-        values: "CHANNEL",
-        count: (1, 1),
-        flags: &[("last", "N", "the newest N (100)"), ("since", "POSITION", "those after a position"), LIMIT],
-        help: "show what is kept of a channel",
-    },
-    Command {
-        name: "stats",
-        values: "",
-        count: (0, 0),
-        flags: &[("cluster", "", "of all hubs that share the log, added up")],
-        help: "show the counters",
-    },
-    Command {
-        name: "config",
-        values: "[OPTION...]",
-        count: (0, MANY),
-        flags: &[("changed", "", "only those that are not at their defaults")],
-        help: "show the options in use; secrets are hidden",
-    },
-    Command { name: "hosts", values: "", count: (0, 0), flags: &[], help: "list the attached hosts" },
-    Command {
-        name: "top",
-        values: "",
-        count: (0, 0),
-        flags: &[("interval", "SECONDS", "the time between two looks (2)"), ("count", "N", "end after N looks")],
-        help: "show rates and the slowest clients, live",
-    },
-    Command {
-        name: "completion",
-        values: "bash|zsh|fish",
-        count: (1, 1),
-        flags: &[],
-        help: "write the completions of a shell",
-    },
-];
+/// The table of commands. A row has the name, what may follow it, how many values it needs at least and at most, the
+/// help, and the flags.
+macro_rules! commands {
+    ($($name:ident $values:literal ($least:expr, $most:expr), $help:literal, [$($flag:expr),* $(,)?];)+) => {
+        pub(super) static COMMANDS: &[Command] = &[$(
+            Command {
+                name: stringify!($name),
+                values: $values,
+                count: ($least, $most),
+                flags: &[$($flag),*],
+                help: $help,
+            },
+        )+];
+    };
+}
+
+commands! {
+    publish "[CHANNEL] [DATA]" (0, 2),
+        "publish DATA, or what comes from the standard input, to a channel or to users", [
+        ("user", "USER", "to a user, not to a channel; may come several times"),
+        ("event", "NAME", "the event type"),
+        ("idempotency-key", "KEY", "publish it once, however often it is called"),
+        ("except", "CLIENT", "not to the client that has chosen this id"),
+        ("binary", "", "the data is bytes"),
+    ];
+    tail "CHANNEL|PREFIX*" (1, 1), "show what is published, as it is published", [
+        ("count", "N", "end after N messages")
+    ];
+    channels "[PREFIX]" (0, 1), "list the channels, with subscribers and what was lost for slow ones", [LIMIT];
+    connections "" (0, 0), "list the connections of this hub", [
+        ("user", "USER", "only this user's"),
+        ("channel", "CHANNEL", "only those on this channel"),
+        ("address-of", "IP|unix", "only those from this address"),
+        ("slow", "", "only those that are behind, the slowest first"),
+        LIMIT,
+        ("all", "", "all pages"),
+    ];
+    users "CHANNEL" (1, 1), "list the users on a channel", [("after", "USER", "begin after this name"), LIMIT];
+    kick "[ID...]" (0, MANY), "close connections, by the numbers that `connections` lists, by user, or all", [
+        ("user", "USER", "all connections of a user; may come several times"),
+        ("all", "", "everybody at this hub"),
+        CODE,
+        REASON,
+    ];
+    messages "CHANNEL" (1, 1), "show what is kept of a channel", [
+        ("last", "N", "the newest N (100)"), ("since", "POSITION", "those after a position"), LIMIT
+    ];
+    stats "" (0, 0), "show the counters", [("cluster", "", "of all hubs that share the log, added up")];
+    config "[OPTION...]" (0, MANY), "show the options in use; secrets are hidden", [
+        ("changed", "", "only those that are not at their defaults")
+    ];
+    hosts "" (0, 0), "list the attached hosts", [];
+    hubs "" (0, 0), "list the hubs that share the log", [];
+    top "" (0, 0), "show rates and the slowest clients, live", [
+        ("interval", "SECONDS", "the time between two looks (2)"), ("count", "N", "end after N looks")
+    ];
+    completion "bash|zsh|fish" (1, 1), "write the completions of a shell", [];
+}
 
 /// What a call asks for.
 #[derive(Debug)]

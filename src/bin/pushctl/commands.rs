@@ -44,6 +44,7 @@ pub(super) async fn run(hub: &Hub, called: &Called) -> Result<(), Failure> {
             shown(hub, called, asked, lists::stats).await
         }
         "config" => config(hub, called).await,
+        "hubs" => shown(hub, called, Asked::get("/v1/hubs"), lists::hubs).await,
         // `completion` needs no hub.
         _ => shown(hub, called, Asked::get("/v1/hosts"), lists::hosts).await,
     }
@@ -96,7 +97,7 @@ async fn publish(hub: &Hub, called: &Called) -> Result<(), Failure> {
     let asked = Asked::post("/v1/publish");
     let asked = channel.into_iter().fold(asked, |asked, channel| asked.with("channel", channel));
     let mut asked = users.into_iter().fold(asked, |asked, user| asked.with("user", user));
-    for (name, flag) in [("event", "event"), ("key", "idempotency-key")] {
+    for (name, flag) in [("event", "event"), ("key", "idempotency-key"), ("except", "except")] {
         if let Some(value) = called.one(flag) {
             asked = asked.with(name, value);
         }

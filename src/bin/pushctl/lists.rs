@@ -1,6 +1,6 @@
 //! Answers of the hub as tables. What an older hub does not tell is left empty.
 
-use super::text::{bytes, clean, table, table_within, time};
+use super::text::{bytes, clean, clean_name, table, table_within, time};
 use serde_json::Value;
 
 /// A member as a person reads it.
@@ -86,6 +86,15 @@ pub(super) fn hosts(answer: &Value) -> String {
     table(&head, &rows)
 }
 
+pub(super) fn hubs(answer: &Value) -> String {
+    let rows = rows(answer, "hubs", |hub| {
+        let state = if hub["up"] == true { "up" } else { "not heard of" };
+        let heard = time(number(hub, "heard_ms"));
+        vec![cell(hub, "name"), cell(hub, "hub"), state.to_owned(), heard, cell(hub, "here")]
+    });
+    table(&["NAME", "HUB", "STATE", "HEARTBEAT", "HERE"], &rows)
+}
+
 pub(super) fn messages(answer: &Value) -> String {
     let lines = answer["messages"].as_array().into_iter().flatten().map(|message| match message["type"].as_str() {
         Some("gap") => format!("{}  -- messages up to here are gone\n", clean(&cell(message, "id"))),
@@ -96,12 +105,16 @@ pub(super) fn messages(answer: &Value) -> String {
     lines.collect()
 }
 
-/// The event and the data of a message, in one line.
+/// The event and the data of a message, in one line. Two dashes at its beginning are no data's.
 pub(super) fn data(message: &Value) -> String {
-    let event = message["event"].as_str().map_or_else(String::new, |event| format!("[{}] ", clean(event)));
+    let event = message["event"].as_str().map_or_else(String::new, |event| format!("[{}] ", clean_name(event)));
     let coded = if message["base64"] == true { "(base64) " } else { "" };
     let cut = if message["cut"] == true { " ..." } else { "" };
-    format!("{event}{coded}{}{cut}", clean(&cell(message, "data")))
+    let line = format!("{event}{coded}{}{cut}", clean(&cell(message, "data")));
+    match line.strip_prefix('-') {
+        Some(rest) if rest.starts_with('-') => format!("\\u{{2d}}{rest}"),
+        _ => line,
+    }
 }
 
 pub(super) fn stats(answer: &Value) -> String {

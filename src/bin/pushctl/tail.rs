@@ -2,7 +2,7 @@
 
 use super::arguments::Called;
 use super::hub::{Asked, Hub};
-use super::text::{bytes, clean, clean_json};
+use super::text::{bytes, clean, clean_json, clean_name};
 use super::{lists, Failure, Out};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -53,17 +53,18 @@ fn show(kind: &str, value: &Value) {
     match kind {
         "message" | "broadcast" | "mark" => {
             let time = UNIX_EPOCH + Duration::from_millis(value["time"].as_u64().unwrap_or(0));
-            let channel = value["channel"].as_str().unwrap_or("(everybody)");
+            // A broadcast. No channel has this name, nor one that ends like this.
+            let channel = value["channel"].as_str().unwrap_or("*");
+            // Data is behind its size, so none of it looks like a mark.
+            let content = match value["mark"].as_str() {
+                Some(mark) => format!("-- the stream {}s", clean(mark)),
+                None => format!("{}  {}", bytes(lists::number(value, "size")), lists::data(value)),
+            };
             Out.write(&format!(
-                "{}  {}  {}  {}  {}\n",
+                "{}  {}  {}  {content}\n",
                 humantime::format_rfc3339_millis(time),
-                clean(channel),
+                clean_name(channel),
                 clean(value["id"].as_str().unwrap_or_default()),
-                bytes(value["size"].as_u64().unwrap_or(0)),
-                match value["mark"].as_str() {
-                    Some(mark) => format!("-- the stream {}s", clean(mark)),
-                    None => lists::data(value),
-                }
             ));
         }
         "lost" => {

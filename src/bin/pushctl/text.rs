@@ -14,17 +14,41 @@ fn is_unsafe(char: char) -> bool {
         || matches!(char, '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// True for a space that is not the usual one, and for what looks like a space.
+fn is_other_space(char: char) -> bool {
+    char == '\u{2800}' || char.is_whitespace() && char != ' ' && !char.is_control()
+}
+
 /// A text as it may be written: each unsafe character is escaped as in Rust, and a backslash is doubled, so that two
 /// texts never look the same.
 pub(super) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
+    text.chars().for_each(|char| write_clean(char, &mut out));
+    out
+}
+
+fn write_clean(char: char, out: &mut String) {
+    match char {
+        '\\' => out.push_str("\\\\"),
+        '\n' | '\t' | '\r' => out.extend(char.escape_default()),
+        _ if is_unsafe(char) => out.extend(char.escape_unicode()),
+        _ => out.push(char),
+    }
+}
+
+/// A name as it may be written beside others. Two spaces are between columns, so of the spaces in a name only single ones
+/// between other characters stay as they are.
+pub(super) fn clean_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let (mut before, mut chars) = (' ', name.chars().peekable());
+    while let Some(char) = chars.next() {
+        let is_single = before != ' ' && chars.peek().is_some_and(|next| *next != ' ');
         match char {
-            '\\' => out.push_str("\\\\"),
-            '\n' | '\t' | '\r' => out.extend(char.escape_default()),
-            _ if is_unsafe(char) => out.extend(char.escape_unicode()),
-            _ => out.push(char),
+            ' ' if !is_single => out.extend(char.escape_unicode()),
+            _ if is_other_space(char) => out.extend(char.escape_unicode()),
+            _ => write_clean(char, &mut out),
         }
+        before = char;
     }
     out
 }
@@ -84,7 +108,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// The same, with a bound for the width of a column, so that a long name does not push the others away.
 pub(super) fn table_within(head: &[&str], rows: &[Vec<String>], widest: usize) -> String {
-    let shown = |cell: &String| cut(&clean(cell), widest);
+    let shown = |cell: &String| cut(&clean_name(cell), widest);
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let wide = |text: &str| text.width();
     let width = |column: usize| {
@@ -128,6 +152,23 @@ mod tests {
         assert_ne!(clean("\u{1b}"), clean("\\u{1b}"));
         let rows = [vec![hostile.to_owned(), "1".to_owned()]];
         assert!(!table(&["A", "B"], &rows).contains(['\u{1b}', '\u{9b}', '\u{202e}']));
+    }
+
+    #[test]
+    fn no_name_looks_like_two_columns() {
+        for (name, shown) in [
+            ("a b c", "a b c"),
+            ("a  b", "a\\u{20}\\u{20}b"),
+            (" a ", "\\u{20}a\\u{20}"),
+            (" ", "\\u{20}"),
+            ("a \u{a0}b\u{3000}c", "a \\u{a0}b\\u{3000}c"),
+            ("a\t\u{2003}\u{2800}b\\", "a\\t\\u{2003}\\u{2800}b\\\\"),
+            ("", ""),
+        ] {
+            assert_eq!(clean_name(name), shown, "{name:?}");
+        }
+        let rows = [vec!["a  1".to_owned(), "b".to_owned()]];
+        assert_eq!(table(&["A", "B"], &rows), "A               B\na\\u{20}\\u{20}1  b\n");
     }
 
     #[test]

@@ -5,8 +5,77 @@ use super::showing::{Raw, Show};
 use super::{secrets, values, Config, Secret};
 use crate::number;
 
-/// An option that a running server can change; for the tables below. Where its field alone does not say how its value is
-/// written, the second part does.
+/// A table of options. A row has the option's help as its documentation, and then: its name and its default; `live` or
+/// `fixed`, see below; the type of its value, with the bounds; its field in [`Config`], if that has another name; and how
+/// its value is shown, if the field alone does not say that.
+macro_rules! options {
+    ($(
+        $(#[doc = $help:literal])+
+        $name:ident = $default:literal, $change:ident, $kind:ident $value:tt
+            $(in $($place:ident).+)? $(shown $show:expr)?;
+    )+) => {
+        pub(super) static OPTIONS: &[super::Spec] = &[$(
+            option!($name in [$($($place).+)?], $default, $change, $kind $value, [$($show)?], concat!($($help),+)),
+        )+];
+    };
+}
+
+/// A row of the table. Without a field, it is the one with the option's name.
+macro_rules! option {
+    ($name:ident in [], $($rest:tt)+) => {
+        option!($name in [$name], $($rest)+)
+    };
+    (
+        $name:ident in [$($place:ident).+], $default:literal, $change:ident, $kind:ident $value:tt,
+        [$($show:expr)?], $help:expr
+    ) => {
+        super::Spec {
+            name: stringify!($name),
+            default: $default,
+            live: $change!($($place).+ $(, $show)?),
+            help: super::help($help),
+            value: value!($($place).+, $kind $value),
+        }
+    };
+}
+
+/// The type of an option's value. A `Text` has a function that reads it, a `Word` has its words and their values. Where
+/// the value alone does not say what is set, the fields of [`Value`] stand in braces.
+macro_rules! value {
+    ($($place:ident).+, Flag ()) => {
+        super::Value::Flag { set: |c, flag| c.$($place).+ = flag }
+    };
+    ($($place:ident).+, Text ($allowed:expr, $read:expr)) => {
+        super::Value::Text {
+            allowed: $allowed,
+            set: |c, text| {
+                let read: fn(&str) -> Option<_> = $read;
+                read(text).map(|value| c.$($place).+ = value)
+            },
+        }
+    };
+    ($($place:ident).+, Word ($allowed:expr, $($word:literal => $value:expr),+)) => {
+        super::Value::Text {
+            allowed: $allowed,
+            set: |c, text| {
+                c.$($place).+ = match text {
+                    $($word => $value,)+
+                    _ => return None,
+                };
+                Some(())
+            },
+        }
+    };
+    ($($place:ident).+, $kind:ident ($min:expr, $max:expr)) => {
+        super::Value::$kind { min: $min, max: $max, set: |c, n| c.$($place).+ = n as _ }
+    };
+    ($($place:ident).+, $kind:ident { $($fields:tt)+ }) => {
+        super::Value::$kind { $($fields)+ }
+    };
+}
+
+/// An option that a running server can change. Where its field alone does not say how its value is written, the second
+/// part does.
 macro_rules! live {
     ($($place:ident).+) => {
         live!($($place).+, |config| super::Show::raw(&config.$($place).+))
@@ -221,6 +290,12 @@ pub(super) fn list(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
+/// A name that is only shown: 1 to `max` bytes without control characters.
+fn label(text: &str, max: usize) -> Option<String> {
+    let fits = (1..=max).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| text.into())
+}
+
 fn numbers(text: &str) -> Option<Vec<u32>> {
     list(text).iter().map(|text| number::read(text)).collect()
 }
@@ -228,6 +303,11 @@ fn numbers(text: &str) -> Option<Vec<u32>> {
 /// All options, in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
     TOPICS.iter().copied().flatten()
+}
+
+/// The help of a row, without the space before its documentation.
+const fn help(documentation: &'static str) -> &'static str {
+    documentation.split_at(1).1
 }
 
 /// The option with this name.

@@ -25,6 +25,9 @@ use std::sync::Arc;
 /// The longest key (see the option `control_key`).
 const MAX_KEY: usize = 255;
 
+/// The most cookies of one name that are looked at.
+const MAX_COOKIES: usize = 64;
+
 /// What browsers are told with each answer of a hub that has the console. No page may frame an answer, take it for
 /// another type, or learn of it where it came from. Scripts may come only from here, and text never becomes markup.
 const SAFETY: [(&str, &str); 6] = [
@@ -80,16 +83,27 @@ pub(super) async fn answer(
 
 /// The session of a request. An error: it has one, and did not come from a page of the console.
 pub(super) fn session(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Refusal> {
-    let Some(session) = known(desk, from, headers) else { return Ok(None) };
+    let known = known(desk, from, headers);
+    if known.is_empty() {
+        return Ok(None);
+    }
     own::check_host(desk, from, headers)?;
-    own::check(headers, |value| session.is_of(value))?;
-    Ok(Some(session))
+    let value = own::check(headers, |value| known.iter().any(|(_, session)| session.is_of(value)))?;
+    Ok(known.into_iter().map(|(_, session)| session).find(|session| session.is_of(value)))
 }
 
-fn known(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Option<Arc<Session>> {
+/// The sessions of a request's cookies, with their tokens. Browsers send the cookies of all ports of a host, those with
+/// longer paths first. So a server at another port could put a cookie of the same name before ours, even one of an
+/// earlier session that it has seen.
+fn known<'h>(desk: &Desk, from: Caller<'_>, headers: &'h HeaderMap) -> Vec<(&'h str, Arc<Session>)> {
     let config = desk.api.config();
-    let token = token(from, headers).filter(|_| config.console)?;
-    desk.sessions.find(token, &config)
+    if !config.console {
+        return Vec::new();
+    }
+    let name = cookie_name(from, headers);
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let tokens = lines.flat_map(|line| fields::cookies(line, &name)).take(MAX_COOKIES);
+    tokens.filter_map(|token| Some((token, desk.sessions.find(token, &config)?))).collect()
 }
 
 /// Begins a session for a client that sends the key as the body.
@@ -124,11 +138,11 @@ fn check_guesses(desk: &Desk, from: Caller<'_>) -> Result<(), Refusal> {
 /// Ends the session of the request, if it has one. A page that has lost the session's value can only get rid of the
 /// cookie: without the value, the cookie may be used by somebody at another port.
 fn logout(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Answer, Refusal> {
-    let session = known(desk, from, headers);
-    let is_of_session = |value: &str| session.as_ref().is_some_and(|session| session.is_of(value));
+    let known = known(desk, from, headers);
+    let is_of_session = |value: &str| known.iter().any(|(_, session)| session.is_of(value));
     let value = own::check(headers, |value| value == "1" || is_of_session(value))?;
-    if is_of_session(value) {
-        token(from, headers).into_iter().for_each(|token| desk.sessions.end(token));
+    for (token, _) in known.iter().filter(|(_, session)| session.is_of(value)) {
+        desk.sessions.end(token);
     }
     Ok(with_cookie("{}\n".into(), &set_cookie(from, headers, "", 0, from.tls)))
 }
@@ -140,11 +154,6 @@ fn cookie_name(from: Caller<'_>, headers: &HeaderMap) -> String {
     // Browsers take a cookie with this prefix only over TLS, and only from the host itself (RFC 6265bis).
     let prefix = if from.tls { "__Host-" } else { "" };
     format!("{prefix}push_console_{}", own::port(headers).unwrap_or(from.port))
-}
-
-fn token<'h>(from: Caller<'_>, headers: &'h HeaderMap) -> Option<&'h str> {
-    let name = cookie_name(from, headers);
-    headers.get_all(header::COOKIE).iter().find_map(|line| fields::cookie(line.as_bytes(), &name))
 }
 
 fn set_cookie(from: Caller<'_>, headers: &HeaderMap, token: &str, seconds: u64, secure: bool) -> String {
@@ -170,7 +179,7 @@ fn redirect() -> Answer {
 }
 
 fn page(desk: &Desk, from: Caller<'_>, headers: &HeaderMap, name: &str) -> Result<Answer, Refusal> {
-    let has_session = known(desk, from, headers).is_some();
+    let has_session = !known(desk, from, headers).is_empty();
     let file = match name {
         "" if has_session => &files::PAGE,
         "" => &files::LOGIN,

@@ -1,6 +1,7 @@
 //! Whether a request is of the console's own pages.
 
 use crate::config::hosts;
+use crate::control::pages::text;
 use crate::control::routes::{Caller, Desk};
 use crate::http::origin;
 use crate::http::refusal::Refusal;
@@ -10,9 +11,6 @@ use hyper::header::{self, HeaderMap, HeaderName};
 /// The header line that the console's own pages send. A page of another origin can't send it: the browser would ask
 /// first, and the answer is no.
 const LINE: &str = "x-push-console";
-/// In place of the value of a line that is there twice, or is no text. No browser sends such lines.
-const NONSENSE: &str = "\u{fffd}";
-
 /// Checks that a page of the console makes the request, and that the value of its header line fits. Returns the value.
 /// Where the browser tells the page's origin as well, it must be this one.
 pub(super) fn check(headers: &HeaderMap, fits: impl Fn(&str) -> bool) -> Result<&str, Refusal> {
@@ -46,16 +44,6 @@ pub(super) fn check_host(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> 
 pub(super) fn port(headers: &HeaderMap) -> Option<u16> {
     let (_, port) = text(headers, &header::HOST)?.rsplit_once(':')?;
     number::read(port)
-}
-
-/// The value of a line that may come only once.
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next().map(|value| value.to_str().unwrap_or(NONSENSE));
-    match values.next() {
-        None => value,
-        Some(_) => Some(NONSENSE),
-    }
 }
 
 #[cfg(test)]

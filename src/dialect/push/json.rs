@@ -68,16 +68,28 @@ fn begin(kind: &str, message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
     }
 }
 
-/// `{"type":"gap","channel":…,"id":…}`. A gap in the broadcasts has no channel.
+/// `{"type":"gap","channel":…,"id":…}`. A gap in the broadcasts has no channel. With an empty position it has no id.
 pub fn gap(channel: Option<&str>, position: &str) -> Vec<u8> {
-    let mut out = br#"{"type":"gap""#.to_vec();
+    place("gap", channel, position)
+}
+
+/// `{"type":"position","channel":…,"id":…}`: in place of a message that leaves the client out.
+pub fn position(channel: Option<&str>, position: &str) -> Vec<u8> {
+    place("position", channel, position)
+}
+
+fn place(kind: &str, channel: Option<&str>, position: &str) -> Vec<u8> {
+    let mut out = format!(r#"{{"type":"{kind}""#).into_bytes();
     if let Some(channel) = channel {
         out.extend_from_slice(br#","channel":"#);
         string(channel, &mut out);
     }
-    out.extend_from_slice(br#","id":""#);
-    out.extend_from_slice(position.as_bytes());
-    out.extend_from_slice(br#""}"#);
+    if !position.is_empty() {
+        out.extend_from_slice(br#","id":""#);
+        out.extend_from_slice(position.as_bytes());
+        out.push(b'"');
+    }
+    out.push(b'}');
     out
 }
 

@@ -64,9 +64,9 @@ pub(crate) fn called(data: &[u8], binary: bool) -> Vec<u8> {
     reply
 }
 
-/// The host has refused a call.
-pub(crate) fn refused(status: u16, message: &str) -> Vec<u8> {
-    let mut reply = error("refused", message, None);
+/// The host has refused a call, or a message for a channel.
+pub(crate) fn refused(status: u16, message: &str, channel: Option<&str>) -> Vec<u8> {
+    let mut reply = error("refused", message, channel);
     reply.pop();
     reply.extend_from_slice(format!(r#","status":{status}}}"#).as_bytes());
     reply

@@ -1,17 +1,17 @@
 //! The requests of clients of `push.v1.json`.
 
-use crate::dialect::members::{self, Member};
+use crate::dialect::members::{self, Member, Members};
 use crate::hub::{Position, Start};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
-use Member::{Base64, Channel, Data, Event, Key, Last, Ref, Since, Type};
+use Member::{Base64, Channel, Data, Echo, Event, Key, Last, Pattern, Ref, Since, Type};
 
 /// A client's request.
 #[derive(Debug)]
 pub(crate) enum ClientRequest<'a> {
-    Subscribe { channel: Cow<'a, str>, since: Option<Cow<'a, str>>, last: Option<u64> },
-    Unsubscribe { channel: Cow<'a, str> },
+    Subscribe { name: Cow<'a, str>, by_pattern: bool, since: Option<Cow<'a, str>>, last: Option<u64> },
+    Unsubscribe { name: Cow<'a, str>, by_pattern: bool },
     Publish(ClientPublication<'a>),
     Message { data: Cow<'a, str>, base64: bool },
     Call { data: Cow<'a, str>, base64: bool },
@@ -27,6 +27,8 @@ pub(crate) struct ClientPublication<'a> {
     pub(crate) event: Option<Cow<'a, str>>,
     pub(crate) key: Option<Cow<'a, str>>,
     pub(crate) base64: bool,
+    /// False: the connection that publishes it does not get it.
+    pub(crate) echo: bool,
 }
 
 /// The reason why a request is not done: a word for programs, a sentence for people.
@@ -60,16 +62,20 @@ impl<'a> ClientRequest<'a> {
         let read = |wanted: &[Member]| members::read(text, wanted);
         Ok(match tag {
             "subscribe" => {
-                let mut given = read(&[Channel, Since, Last])?;
-                let (since, last) = (given.text(Since), given.number(Last));
-                Self::Subscribe { channel: given.needed(Channel)?, since, last }
+                let mut given = read(&[Channel, Since, Last, Pattern])?;
+                let (name, by_pattern) = channel_or_pattern(&mut given)?;
+                Self::Subscribe { name, by_pattern, since: given.text(Since), last: given.number(Last) }
             }
-            "unsubscribe" => Self::Unsubscribe { channel: read(&[Channel])?.needed(Channel)? },
+            "unsubscribe" => {
+                let (name, by_pattern) = channel_or_pattern(&mut read(&[Channel, Pattern])?)?;
+                Self::Unsubscribe { name, by_pattern }
+            }
             "publish" => {
-                let mut given = read(&[Channel, Data, Event, Key, Base64])?;
+                let mut given = read(&[Channel, Data, Event, Key, Base64, Echo])?;
                 let (event, key, base64) = (given.text(Event), given.text(Key), given.flag(Base64));
+                let echo = given.flag_unless_false(Echo);
                 let (channel, data) = (given.needed(Channel)?, given.needed(Data)?);
-                Self::Publish(ClientPublication { channel, data, event, key, base64 })
+                Self::Publish(ClientPublication { channel, data, event, key, base64, echo })
             }
             "message" => {
                 let mut given = read(&[Data, Base64])?;
@@ -91,13 +97,23 @@ impl<'a> ClientRequest<'a> {
         })
     }
 
-    /// The channel that an error about this request names.
+    /// The channel or pattern that an error about this request names.
     pub(crate) fn channel(&self) -> Option<&str> {
         match self {
-            Self::Subscribe { channel, .. } | Self::Unsubscribe { channel } => Some(channel),
+            Self::Subscribe { name, .. } | Self::Unsubscribe { name, .. } => Some(name),
             Self::Publish(publication) => Some(&publication.channel),
             Self::Message { .. } | Self::Call { .. } | Self::Token { .. } | Self::Ping => None,
         }
+    }
+}
+
+/// The channel of a request, or its pattern. True: it is a pattern.
+fn channel_or_pattern<'a>(given: &mut Members<'a>) -> Result<(Cow<'a, str>, bool), String> {
+    match (given.text(Channel), given.text(Pattern)) {
+        (Some(channel), None) => Ok((channel, false)),
+        (None, Some(pattern)) => Ok((pattern, true)),
+        (Some(_), Some(_)) => Err("channel and pattern are given; a request has one of them".into()),
+        (None, None) => Err("channel is missing, or pattern".into()),
     }
 }
 
@@ -130,7 +146,17 @@ mod tests {
     fn a_request_is_an_object_with_a_type_that_is_known() {
         let (_, ask) =
             ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
-        assert!(matches!(ask, Ok(ClientRequest::Subscribe { channel, since: None, last: Some(3) }) if channel == "a"));
+        let by_name = |ask: Result<ClientRequest<'static>, Refused>| match ask {
+            Ok(ClientRequest::Subscribe { name, by_pattern, since: None, last }) => {
+                (name.into_owned(), by_pattern, last)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(by_name(ask), ("a".into(), false, Some(3)));
+        let (_, ask) = ClientRequest::read(br#"{"type":"subscribe","channel":null,"pattern":"a*"}"#);
+        assert_eq!(by_name(ask), ("a*".into(), true, None));
+        let (_, ask) = ClientRequest::read(br#"{"type":"unsubscribe","pattern":"a*"}"#);
+        assert!(matches!(ask, Ok(ClientRequest::Unsubscribe { name, by_pattern: true }) if name == "a*"));
         assert!(
             matches!(ClientRequest::read(br#"{"type":"ping","channel":7}"#), (None, Ok(ClientRequest::Ping))),
             "it knows no channel"
@@ -142,7 +168,17 @@ mod tests {
             (br#"{"type":{"ping":null}}"#, "type must be a text"),
             (br#"{"type":"ping","type":"ping"}"#, "type is given twice"),
             (br#"{"channel":"a"}"#, "type is missing"),
-            (br#"{"type":"subscribe"}"#, "channel is missing"),
+            (br#"{"type":"subscribe"}"#, "channel is missing, or pattern"),
+            (br#"{"type":"unsubscribe"}"#, "channel is missing, or pattern"),
+            (
+                br#"{"type":"subscribe","channel":"a","pattern":"news.*"}"#,
+                "channel and pattern are given; a request has one of them",
+            ),
+            (
+                br#"{"type":"unsubscribe","pattern":"news.*","channel":"a"}"#,
+                "channel and pattern are given; a request has one of them",
+            ),
+            (br#"{"type":"subscribe","pattern":["news.*"]}"#, "pattern must be a text"),
             (br#"{"type":"ping","ref":"7"}"#, "ref must be a whole number"),
             (br#"{"type":"ping","ref":-7}"#, "ref must be a whole number"),
             (br#"{"type":"ping","ref":18446744073709551616}"#, "ref must be a whole number"),
@@ -150,6 +186,7 @@ mod tests {
                 br#"{"type":"pings"}"#,
                 "there is no type pings; the types are subscribe, unsubscribe, publish, message, call, token and ping",
             ),
+            (br#"{"type":"publish","channel":"a","data":"x","echo":0}"#, "echo must be true or false"),
             (br#"{"type":"call","data":"x"}"#, "ref is missing; the answer has it"),
             (br#"{"type":"call","ref":1}"#, "data is missing"),
             (br#"{"type":"ping"} {}"#, "not valid JSON, or nested too deep, at line 1, column 17"),
@@ -161,6 +198,20 @@ mod tests {
             assert_eq!(said.strip_prefix("not a request of push.v1.json: "), Some(why), "{text}");
         }
     }
+
+    #[test]
+    fn a_client_gets_what_it_publishes_unless_it_says_that_it_does_not_want_to() {
+        for (member, expected) in
+            [("", true), (r#","echo":true"#, true), (r#","echo":null"#, true), (r#","echo":false"#, false)]
+        {
+            let text = format!(r#"{{"type":"publish","channel":"a","data":"x"{member}}}"#);
+            let Ok(ClientRequest::Publish(publication)) = ClientRequest::read(text.as_bytes()).1 else {
+                panic!("{text}")
+            };
+            assert_eq!(publication.echo, expected, "{text}");
+        }
+    }
+
     #[test]
     fn a_request_may_have_a_number_also_if_it_is_refused() {
         for (text, number) in [

@@ -244,9 +244,10 @@ impl Reader<'_, '_> {
             Unreadable::Short => self.damaged(name, 0, "its header is not all there"),
             Unreadable::Damaged => self.damaged(name, 0, "its header is damaged, or the file is no segment of a log"),
             Unreadable::Format(format) => {
+                let [first, second] = BEFORE;
                 let text = format!(
                     "{}/{name}: byte 8: the log has format {format}, and this version of libpush reads formats \
-                     {BEFORE} and {FORMAT}; use the version that wrote it, or another directory",
+                     {first}, {second} and {FORMAT}; use the version that wrote it, or another directory",
                     self.place
                 );
                 Error::new(Kind::System, text)

@@ -11,11 +11,12 @@
 use crate::engine::entry::{short, Fields};
 use crate::hub::{Epoch, Link};
 
-/// The format that this version writes. It has the beginnings and ends of streams among its messages. No checksum covers
-/// the format, so no flipped bit makes it the one before.
-pub(super) const FORMAT: u32 = 5;
-/// The format before, which this version reads. A hub begins a segment when it starts, so it writes none of these.
-pub(super) const BEFORE: u32 = 2;
+/// The format that this version writes. It has messages that one client does not get. No checksum covers the format, so
+/// no flipped bit makes it one of those before.
+pub(super) const FORMAT: u32 = 8;
+/// The formats before, which this version reads. Format 5 has the beginnings and ends of streams among its messages. A
+/// hub begins a segment when it starts, so it writes none of these.
+pub(super) const BEFORE: [u32; 2] = [2, 5];
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.
@@ -80,7 +81,7 @@ impl Header {
         if crc32fast::hash(rest) != crc {
             return Err(Unreadable::Damaged);
         }
-        if !matches!(format, BEFORE | FORMAT) {
+        if format != FORMAT && !BEFORE.contains(&format) {
             return Err(Unreadable::Format(format));
         }
         let header = Header::read_rest(Fields(rest)).ok_or(Unreadable::Damaged)?;
@@ -135,10 +136,13 @@ mod tests {
             assert!(Header::read(&bytes).is_err(), "{at}");
             bytes[at] ^= 4;
         }
-        bytes[8] = 2;
-        assert_eq!(Header::read(&bytes).map(|(header, _)| header.first), Ok(10), "of a version before");
-        bytes[8] = 6;
-        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(6)));
+        for before in BEFORE {
+            assert!((before ^ FORMAT).count_ones() > 1, "a flipped bit makes it {before}");
+            bytes[8] = before as u8;
+            assert_eq!(Header::read(&bytes).map(|(header, _)| header.first), Ok(10), "of a version before");
+        }
+        bytes[8] = 9;
+        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(9)));
         bytes[8] = 0;
         assert_eq!(Header::read(&bytes), Err(Unreadable::Format(0)));
     }

@@ -104,6 +104,7 @@ fn show_message(logged: &Logged<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Some(Key::Host(key)) => write!(f, " key={key:?}")?,
         Some(Key::Client(user, key)) => write!(f, " key={key:?} user={user:?}")?,
     }
+    noted.except.iter().try_for_each(|id| write!(f, " except={id}"))?;
     if let Some(origin) = &noted.origin {
         let session: String = origin.session[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         write!(f, " host={session}/{}", origin.number)?;

@@ -22,7 +22,7 @@ const KEPT: Kept = Kept { age_ms: u64::MAX / 2, bytes: u64::MAX / 2 };
 type Shown = Vec<String>;
 
 fn noted<'a>(channel: &'a str, data: &'a [u8]) -> Noted<'a> {
-    Noted { channel, event: None, key: None, binary: false, mark: None, origin: None, data }
+    Noted { channel, event: None, key: None, binary: false, mark: None, origin: None, except: None, data }
 }
 
 fn message(number: u64, data: &str, more: bool, into: &mut Vec<u8>) {
@@ -266,14 +266,19 @@ fn a_segment_that_is_missing_or_strange_is_an_error_that_names_it() {
     let cut = disk.copy();
     cut.edit(&names[1], |bytes| bytes.truncate(bytes.len() - 40));
     assert!(read(&cut).unwrap_err().contains(&names[1]));
-    let before = disk.copy();
-    names.iter().for_each(|name| before.edit(name, |bytes| bytes[8] = 2));
-    assert_eq!(read(&before).unwrap().0.len(), 4, "a log of the version before is read");
+    for format in [2, 5] {
+        let before = disk.copy();
+        names.iter().for_each(|name| before.edit(name, |bytes| bytes[8] = format));
+        assert_eq!(read(&before).unwrap().0.len(), 4, "a log of a version before is read");
+    }
     for format in [1, 3] {
         let other = disk.copy();
         other.edit(&names[3], |bytes| bytes[8] = format);
         let error = read(&other).unwrap_err();
-        assert!(error.contains(&format!("has format {format}")) && error.contains("reads formats 2 and 5"), "{error}");
+        assert!(
+            error.contains(&format!("has format {format}")) && error.contains("reads formats 2, 5 and 8"),
+            "{error}"
+        );
     }
     let renamed = disk.copy();
     let bytes = renamed.read(&names[3]).unwrap();

@@ -2,11 +2,12 @@
 
 use super::super::contract::EntryId;
 use super::super::entry::{Entry, Logged};
-use super::super::envelope::{self, Body, Known};
+use super::super::envelope::{self, Body, Known, Sign};
 use super::queue::Step;
 use super::Replica;
 use crate::hub::{Act, Change, Hub, Origin, Outgoing};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The number of entries that are decoded before they are applied.
@@ -25,11 +26,13 @@ pub(crate) enum Heard {
 }
 
 /// A heartbeat of a hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HubBeat {
     pub(crate) hub: u64,
     /// How long it is good for. `None`: it does not say that. Zero: the hub ends.
     pub(crate) good_for: Option<Duration>,
+    /// The hub's name for operators, if it says one.
+    pub(crate) name: Option<Arc<str>>,
     /// False if the log had it before this hub connected to it.
     pub(crate) is_new: bool,
 }
@@ -100,7 +103,7 @@ impl Replica {
                 Body::Entry(Entry::Message(Logged { noted, more, .. })) if id.hub != self.environment.hub => {
                     noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number, more)));
                 }
-                Body::Heartbeat(Some(ms)) => self.note_beat(id.hub, Some(ms), number),
+                Body::Heartbeat(sign @ Some(_)) => self.note_beat(id.hub, sign, number),
                 // An engine may give entries of its own this form. They are the first of a hub that there is not.
                 Body::Heartbeat(None) if id.counter > 1 => self.note_beat(id.hub, None, number),
                 Body::Act(Act::Later(kind)) => self.acts.note_unknown(kind),
@@ -124,9 +127,10 @@ impl Replica {
         }
     }
 
-    fn note_beat(&mut self, hub: u64, good_ms: Option<u32>, number: u64) {
-        let good_for = good_ms.map(|ms| Duration::from_millis(ms.into()));
-        let beat = HubBeat { hub, good_for, is_new: number > self.connection.old };
+    fn note_beat(&mut self, hub: u64, sign: Option<Sign<'_>>, number: u64) {
+        let good_for = sign.map(|sign| Duration::from_millis(sign.good_ms.into()));
+        let name = sign.and_then(|sign| sign.name).map(Arc::from);
+        let beat = HubBeat { hub, good_for, name, is_new: number > self.connection.old };
         if self.beats.last() != Some(&beat) && self.beats.len() < BEATS {
             self.beats.push(beat);
         }

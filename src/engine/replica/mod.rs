@@ -23,7 +23,7 @@ pub(crate) use own::Outcome;
 
 use super::contract::{Answer, Ask, EntryId, Fence, Identity, LogId, Placed, Tailed};
 use super::entry::Entry;
-use super::envelope::{self, Body, Unreadable};
+use super::envelope::{self, Body, Sign, Unreadable};
 use super::file::MakeMessage;
 use crate::hub::Epoch;
 use crate::trace::Span;
@@ -159,11 +159,13 @@ impl Replica {
         self.own.has_room(bytes.len()).then(|| self.own.take(mem::take(key), mem::take(bytes), span.clone()))
     }
 
-    /// Publishes a heartbeat that is good for a time, however much waits. Returns its counter. Zero: the hub ends.
-    pub(crate) fn beat(&mut self, good_for: Duration) -> u64 {
+    /// Publishes a heartbeat that is good for a time, however much waits. Returns its counter. Zero: the hub ends. `name`:
+    /// the hub's, for operators.
+    pub(crate) fn beat(&mut self, good_for: Duration, name: &str) -> u64 {
         let id = EntryId { hub: self.environment.hub, counter: 0, attempt: 0 };
         let good_ms = good_for.as_millis().try_into().unwrap_or(u32::MAX);
-        self.own.take("".into(), envelope::write(id, &Body::Heartbeat(Some(good_ms))), None)
+        let sign = Sign { good_ms, name: Some(name) };
+        self.own.take("".into(), envelope::write(id, &Body::Heartbeat(Some(sign))), None)
     }
 
     /// True if the log has taken everything that was published.

@@ -103,7 +103,8 @@ fn follower(entry: Option<&Body<'_>>) -> (Replica, Fence) {
 
 #[test]
 fn acts_that_the_log_has_lost_are_told_to_the_hubs_that_have_not_read_them() {
-    let noted = Noted { channel: "news", event: None, key: None, binary: false, mark: None, origin: None, data: b"x" };
+    let (channel, data) = ("news", b"x");
+    let noted = Noted { channel, event: None, key: None, binary: false, mark: None, origin: None, except: None, data };
     let message = Body::Entry(Entry::Message(Logged { time_ms: 1, more: false, noted }));
     let act = Body::Act(Act::Disconnect { user: "ada", code: 4403, reason: "" });
     for (entry, lossy, acts) in [(&message, true, false), (&act, false, true), (&Body::Heartbeat(None), false, false)] {

@@ -38,6 +38,8 @@ const PIECES: usize = 8;
 /// The parts of a driver.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
+    /// The name of this hub, for operators.
+    pub(crate) name: Box<str>,
     /// The log's place, for lines of the log.
     pub(crate) place: String,
     /// A log that does not answer for that long has lost its connection.
@@ -93,7 +95,7 @@ enum End {
 impl Driver {
     /// A driver, and the part that other threads see.
     pub(crate) fn new(parts: Parts, hub: u64, random: impl FnMut() -> u64 + Send + 'static) -> (Self, Arc<Shared>) {
-        let Parts { settings, place, timeout, kept, buffer, make, log } = parts;
+        let Parts { settings, name, place, timeout, kept, buffer, make, log } = parts;
         let environment = Environment { hub, random: Box::new(random), make, buffer };
         let shared = Shared {
             inlet: Arc::new(Inlet::new(hub, buffer)),
@@ -112,7 +114,7 @@ impl Driver {
             hear: Box::new(|_| {}),
             requests: Requests::default(),
             partly: None,
-            beat: Beat { under_way: None, next: Instant::now(), back: None, proven: false, last: None },
+            beat: Beat::new(name),
             upkeep: Upkeep::new(),
             connected: None,
             told: Told::default(),

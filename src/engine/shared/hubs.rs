@@ -1,7 +1,12 @@
 //! Which hubs have answered a question to all of them.
 
 use crate::error::{Error, Kind};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+/// So many missing hubs are told with their names.
+const MAX_NAMED: usize = 16;
 
 /// The hubs that were asked something, and those that have not answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,20 +19,28 @@ pub struct Hubs {
     pub missing: Vec<u64>,
     /// A reason why the answer may be incomplete, beside the missing hubs.
     pub(crate) why: Option<String>,
+    /// The names of hubs, for operators: of these and of others.
+    pub(crate) names: BTreeMap<u64, Arc<str>>,
 }
 
 impl Hubs {
     /// The reason why the answer may not be whole: one sentence. `None`: all hubs that follow the log have answered.
     pub fn partial(&self) -> Option<String> {
-        match (&self.why, self.missing.is_empty()) {
-            (None, true) => None,
-            (Some(why), true) => Some(why.clone()),
-            (why, false) => {
-                let (answered, asked) = (self.answered, self.asked);
-                let more = why.as_ref().map_or_else(String::new, |why| format!("; {why}"));
-                Some(format!("{answered} of {asked} hubs have answered in time; missing: {self}{more}"))
-            }
+        let why = self.why_by_name();
+        if self.missing.is_empty() {
+            return why;
         }
+        let (answered, asked) = (self.answered, self.asked);
+        let more = why.map_or_else(String::new, |why| format!("; {why}"));
+        Some(format!("{answered} of {asked} hubs have answered in time; missing: {self}{more}"))
+    }
+
+    /// The reason beside the missing hubs, behind the names of these. An attached host gets no other names.
+    pub(crate) fn why_by_name(&self) -> Option<String> {
+        let named = self.missing.iter().filter_map(|hub| Some((hub, self.names.get(hub)?)));
+        let named = named.take(MAX_NAMED).map(|(hub, name)| format!("{hub:016x} is {name}"));
+        let all: Vec<String> = named.chain(self.why.clone()).collect();
+        Some(all.join("; ")).filter(|text| !text.is_empty())
     }
 
     /// Fails if no hub at all has answered, this one neither. Then nothing is known, and counts of 0 would be wrong.
@@ -77,7 +90,7 @@ mod tests {
         let why = hubs.partial().unwrap();
         assert!(why.starts_with("2 of 3 hubs have answered in time; missing: 00000000000000ff; a part"), "{why}");
         hubs.check_answered().unwrap();
-        let nobody = Hubs { asked: 1, answered: 0, missing: vec![255], why: None };
+        let nobody = Hubs { asked: 1, missing: vec![255], ..Hubs::default() };
         let error = nobody.check_answered().unwrap_err();
         assert_eq!(error.kind(), Kind::Busy);
         let text = "no hub has answered: 0 of 1 hubs have answered in time; missing: 00000000000000ff; call again";
@@ -85,5 +98,21 @@ mod tests {
         Hubs::default().check_answered().expect("a hub that is not one of several");
         let away = Hubs { asked: 1, answered: 1, why: Some("away".into()), ..Hubs::default() };
         assert_eq!(away.partial().as_deref(), Some("away"));
+    }
+
+    #[test]
+    fn missing_hubs_are_told_with_their_names_as_far_as_they_have_some() {
+        let names = BTreeMap::from([(1, Arc::from("web-1:9099")), (2, Arc::from("web-2:9099"))]);
+        let mut hubs = Hubs { asked: 3, answered: 1, missing: vec![2, 255], names, why: None };
+        let text = "1 of 3 hubs have answered in time; missing: 0000000000000002 00000000000000ff; \
+                    0000000000000002 is web-2:9099";
+        assert_eq!(hubs.partial().as_deref(), Some(text));
+        hubs.note("away");
+        assert_eq!(hubs.why_by_name().as_deref(), Some("0000000000000002 is web-2:9099; away"));
+        let whole = Hubs { missing: vec![], why: None, ..hubs.clone() };
+        assert_eq!(whole.partial(), None);
+        let many =
+            Hubs { missing: (0..5000).collect(), names: (0..5000).map(|hub| (hub, Arc::from("a"))).collect(), ..hubs };
+        assert_eq!(many.partial().unwrap().matches(" is a").count(), MAX_NAMED);
     }
 }

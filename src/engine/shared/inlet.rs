@@ -263,4 +263,9 @@ impl Shared {
     pub(crate) fn members(&self) -> Vec<super::Member> {
         self.members.all(tokio::time::Instant::now())
     }
+
+    /// The names of hubs that follow the log, for operators.
+    pub(crate) fn names(&self) -> std::collections::BTreeMap<u64, Arc<str>> {
+        self.members.names()
+    }
 }

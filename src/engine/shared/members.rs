@@ -5,7 +5,7 @@
 
 use super::super::replica::HubBeat;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,10 +17,12 @@ const FORGOTTEN: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// A hub that follows the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     /// The random id that the hub chose at its start.
     pub(crate) hub: u64,
+    /// Its name for operators. `None`: it is of an older version.
+    pub(crate) name: Option<Arc<str>>,
     /// True if it is this one.
     pub(crate) here: bool,
     /// True if its last heartbeat is still good.
@@ -44,6 +46,8 @@ struct State {
     heard: BTreeMap<u64, Good>,
     /// Hubs of which this one has read only heartbeats that were in the log before. They may live, and send one soon.
     expected: BTreeMap<u64, Good>,
+    /// The names of both, as far as they have told them.
+    names: BTreeMap<u64, Arc<str>>,
     /// Since when heartbeats of this hub have come without a pause, and the last one.
     own: Option<(Instant, Good)>,
 }
@@ -67,8 +71,8 @@ impl Good {
 
 impl Members {
     pub(super) fn new(this: u64, timeout: Duration) -> Self {
-        let (heard, expected) = (BTreeMap::new(), BTreeMap::new());
-        Members { this, state: Mutex::new(State { timeout, heard, expected, own: None }) }
+        let (heard, expected, names) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Members { this, state: Mutex::new(State { timeout, heard, expected, names, own: None }) }
     }
 
     /// This hub has another `engine_timeout` from now on.
@@ -84,7 +88,9 @@ impl Members {
         let mut state = self.lock();
         state.heard.retain(|_, good| good.is_remembered(now));
         state.expected.retain(|_, good| good.is_good(now));
-        for HubBeat { hub, good_for, is_new } in beats {
+        let State { heard, expected, names, .. } = &mut *state;
+        names.retain(|hub, _| heard.contains_key(hub) || expected.contains_key(hub));
+        for HubBeat { hub, good_for, name, is_new } in beats {
             let good = Good { at: now, time: good_for.unwrap_or(state.timeout).min(LONGEST) };
             if hub == self.this && is_new {
                 let goes_on = state.own.filter(|(_, last)| last.is_good(now));
@@ -94,9 +100,10 @@ impl Members {
             if good.time.is_zero() {
                 state.heard.remove(&hub);
                 state.expected.remove(&hub);
+                state.names.remove(&hub);
                 continue;
             }
-            let State { heard, expected, .. } = &mut *state;
+            let State { heard, expected, names, .. } = &mut *state;
             if is_new {
                 expected.remove(&hub);
             } else if heard.get(&hub).is_some_and(|last| last.is_good(now)) {
@@ -105,6 +112,9 @@ impl Members {
             let among = if is_new { heard } else { expected };
             if among.len() < MAX_MEMBERS || among.contains_key(&hub) {
                 among.insert(hub, good);
+                if let Some(name) = name {
+                    names.insert(hub, name);
+                }
             }
         }
     }
@@ -129,11 +139,17 @@ impl Members {
         let known = state.heard.iter().filter(|(_, good)| good.is_remembered(now));
         let member = |(hub, good): (&u64, &Good)| Member {
             hub: *hub,
+            name: state.names.get(hub).cloned(),
             here: *hub == self.this,
             up: good.is_good(now),
             heard: now.saturating_duration_since(good.at),
         };
         known.map(member).collect()
+    }
+
+    /// The names of those that have told them.
+    pub(super) fn names(&self) -> BTreeMap<u64, Arc<str>> {
+        self.lock().names.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,7 +162,7 @@ mod tests {
     use super::*;
 
     fn beats(hubs: &[u64], good_for: Option<Duration>) -> Vec<HubBeat> {
-        hubs.iter().map(|hub| HubBeat { hub: *hub, good_for, is_new: true }).collect()
+        hubs.iter().map(|hub| HubBeat { hub: *hub, good_for, name: None, is_new: true }).collect()
     }
 
     fn seconds(count: u64) -> Duration {
@@ -220,7 +236,7 @@ mod tests {
     async fn hubs_of_which_the_log_had_heartbeats_are_waited_for() {
         let members = Members::new(7, seconds(3));
         let up = || members.up(Instant::now());
-        let old = |hub, good_for| HubBeat { hub, good_for: Some(seconds(good_for)), is_new: false };
+        let old = |hub, good_for| HubBeat { hub, good_for: Some(seconds(good_for)), name: None, is_new: false };
         // The third one has ended, the fourth one comes at once.
         members.hear(vec![old(1, 20), old(2, 60), old(3, 60), old(4, 60), old(3, 0)], Instant::now());
         members.hear(beats(&[4], Some(seconds(60))), Instant::now());
@@ -248,7 +264,8 @@ mod tests {
         assert!(all());
         // For a minute and more this hub reads nothing. Then come the heartbeats that the other one has sent meanwhile.
         tokio::time::advance(seconds(65)).await;
-        members.hear(vec![HubBeat { hub: 8, good_for: Some(seconds(60)), is_new: false }], Instant::now());
+        let late = HubBeat { hub: 8, good_for: Some(seconds(60)), name: None, is_new: false };
+        members.hear(vec![late], Instant::now());
         for second in 0..30 {
             own();
             if second == 20 {
@@ -257,6 +274,32 @@ mod tests {
             assert_eq!(all(), second >= 20, "{second}");
             tokio::time::advance(seconds(1)).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_has_the_name_that_it_says_until_it_is_forgotten() {
+        let members = Members::new(7, seconds(1));
+        let named = |hub, name: Option<&str>, is_new| {
+            let (good_for, name) = (Some(seconds(1)), name.map(Arc::from));
+            HubBeat { hub, good_for, name, is_new }
+        };
+        let hear = |beats| members.hear(beats, Instant::now());
+        let shown = || {
+            let show = |(hub, name): (u64, Arc<str>)| format!("{hub} {name}");
+            members.names().into_iter().map(show).collect::<Vec<_>>()
+        };
+        // The last one was there before. It is no member yet, but may be missing in answers.
+        hear(vec![named(7, Some("web-1:9099"), true), named(8, None, true), named(9, Some("web-3:9099"), false)]);
+        assert_eq!(shown(), ["7 web-1:9099", "9 web-3:9099"]);
+        let all = members.all(Instant::now());
+        assert_eq!((all.len(), all[0].name.as_deref(), all[1].name.as_deref()), (2, Some("web-1:9099"), None));
+        hear(beats(&[7], Some(Duration::ZERO)));
+        assert_eq!(shown(), ["9 web-3:9099"]);
+        tokio::time::advance(seconds(1)).await;
+        hear(vec![named(8, Some("web-2:9099"), true)]);
+        assert_eq!(shown(), ["8 web-2:9099"], "the others are forgotten");
+        hear((0..2 * MAX_MEMBERS as u64).map(|hub| named(hub + 100, Some("many"), true)).collect());
+        assert_eq!(shown().len(), MAX_MEMBERS);
     }
 
     #[tokio::test(start_paused = true)]

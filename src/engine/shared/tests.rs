@@ -51,6 +51,7 @@ fn start_with(model: &Model, name: u64, room: usize, buffer: usize, limit: Durat
     let mut random = name << 32;
     let parts = Parts {
         settings: Settings::Model(model.clone()),
+        name: format!("hub-{name}").into(),
         place: "model".into(),
         timeout: limit,
         kept: (Duration::from_secs(3600), 1 << 30),

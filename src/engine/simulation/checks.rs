@@ -31,9 +31,12 @@ impl World {
     /// one.
     pub(super) fn check_message(&mut self, at: usize, channel: usize, place: Place, content: Content) {
         self.learn();
+        if self.is_excepted(at, content) {
+            self.fail(format!("client {at}, channel {:?}: message {content} is not for it", CHANNELS[channel]));
+        }
         let client = &self.clients[at];
         // After a gap, the messages may also continue from the point before the gap.
-        let missed = client.has[channel].iter().map(|has| self.missed(*has, channel, place));
+        let missed = client.has[channel].iter().map(|has| self.missed(at, *has, channel, place));
         let mut missed: Vec<Option<String>> = missed.collect();
         missed.sort();
         let wrong = missed.into_iter().next().flatten();
@@ -47,8 +50,13 @@ impl World {
         client.has[channel] = vec![From::Entry(place)];
     }
 
+    /// Whether a message leaves a client out.
+    fn is_excepted(&self, at: usize, content: Content) -> bool {
+        self.sent[content as usize].except == Some(at)
+    }
+
     /// The message that a client misses between a point and a message.
-    fn missed(&self, has: From, channel: usize, place: Place) -> Option<String> {
+    fn missed(&self, at: usize, has: From, channel: usize, place: Place) -> Option<String> {
         let mut before = self.log.all[place as usize].before;
         loop {
             match (has, before) {
@@ -57,9 +65,10 @@ impl World {
                 (From::Number(_), None) => return None,
                 (From::Entry(_), None) => return Some("it is not after what it had".to_owned()),
                 (_, Some(place)) => {
-                    if let Some(message) =
-                        self.message(place).filter(|message| message.channel == channel && !message.is_end())
-                    {
+                    let is_due = |message: &&LogMessage| {
+                        message.channel == channel && !message.is_end() && !self.is_excepted(at, message.content)
+                    };
+                    if let Some(message) = self.message(place).filter(is_due) {
                         return Some(format!("{} was not told", message.content));
                     }
                     before = self.log.all[place as usize].before;
@@ -122,7 +131,8 @@ impl World {
                 let (began, covered) = &client.began[message.channel];
                 let began = began.filter(|began| self.is_before(*began, place));
                 let is_covered = covered.contains(&place);
-                if began.is_some() && !is_covered && !client.told[message.channel].contains(&message.content) {
+                let is_due = !is_covered && !self.is_excepted(client.at, message.content);
+                if began.is_some() && is_due && !client.told[message.channel].contains(&message.content) {
                     wrong = Some(format!(
                         "message {} is lost, and client {} was not told of a gap in {:?}",
                         message.content, client.at, CHANNELS[message.channel]
@@ -189,11 +199,12 @@ impl World {
 
     /// Checks that each client has the last message of each of its channels.
     fn check_clients(&mut self) {
-        let mut newest: BTreeMap<usize, Place> = BTreeMap::new();
-        for place in self.log.entries() {
-            self.message(*place).into_iter().for_each(|message| _ = newest.insert(message.channel, *place));
-        }
         for at in 0..self.clients.len() {
+            let mut newest: BTreeMap<usize, Place> = BTreeMap::new();
+            for place in self.log.entries() {
+                let theirs = self.message(*place).filter(|message| !self.is_excepted(at, message.content));
+                theirs.into_iter().for_each(|message| _ = newest.insert(message.channel, *place));
+            }
             for channel in self.clients[at].channels.iter().copied().chain([0]).collect::<Vec<_>>() {
                 let has = &self.clients[at].has[channel];
                 if !newest.get(&channel).is_some_and(|place| has.contains(&From::Entry(*place))) {

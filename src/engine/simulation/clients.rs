@@ -1,6 +1,6 @@
 //! Clients of all transports, as a shard serves them. They have no sockets, but the events on their way may be lost.
 
-use super::{mistakes, Content, World, CHANNELS};
+use super::{id_of, mistakes, Content, World, CHANNELS};
 use crate::engine::log_model::{Place, Random};
 use crate::hub::{ChannelId, Cut, Item, Join, Leave, Position, Replay, Request, Start};
 use std::collections::{HashSet, VecDeque};
@@ -277,11 +277,12 @@ impl World {
             let channel = CHANNELS.iter().position(|name| *name == item.channel().unwrap_or("")).unwrap();
             events.extend(match item {
                 Item::Gap(_, seq) | Item::Loss(_, seq) => {
-                    let id = epoch.position_or_elsewhere(positions.next().flatten());
+                    let id = positions.next().unwrap().text(&epoch);
                     Some(Event::Gap { channel, from: From::Number(*seq), covers: covers.clone(), id: Some(id) })
                 }
                 // A new client is told of an end at its own position. That is no entry of the log.
                 Item::Message(message) if message.data().is_empty() => None,
+                Item::Message(message) if message.excepts(Some(id_of(at))) => Some(Event::Position(id)),
                 Item::Message(message) => Some(message_event(channel, message.data(), id)),
             });
         }

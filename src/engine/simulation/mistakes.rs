@@ -2,8 +2,9 @@
 
 use super::World;
 use crate::engine::contract::{Answer, Ask, EntryId, Fence, Tailed};
+use crate::engine::entry::{Entry, Logged};
 use crate::engine::envelope::{self, Body, Known};
-use crate::hub::{Epoch, Hub, Item, Position, Replay};
+use crate::hub::{Epoch, GapPosition, Hub, Item, Noted, Position, Replay};
 use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum Mistake {
     EndsWithoutFloor,
     /// Shards pass the ends of streams over.
     ForgetsEnds,
+    /// A hub does not read which client a message leaves out.
+    ForgetsExcepts,
     /// The gaps of what a hub has dropped stand among the messages.
     GapsAmongMessages,
     /// Each of these gaps has the position where it ends.
@@ -95,6 +98,7 @@ pub(super) fn answered(mistake: Option<Mistake>, mut answer: Answer, fooled: &mu
                 fooled.hear(item, mistake);
             }
         }
+        (Some(Mistake::ForgetsExcepts), Answer::Tail(items)) => items.iter_mut().for_each(forget_except),
         (Some(Mistake::ResendIsNew), Answer::Tail(items)) => {
             items.iter_mut().for_each(|item| fooled.disguise(item));
         }
@@ -141,6 +145,14 @@ impl Fooled {
     }
 }
 
+/// Makes a message one for all clients.
+fn forget_except(item: &mut Tailed) {
+    let Tailed::Entry { bytes, .. } = item else { return };
+    let (id, Body::Entry(Entry::Message(logged))) = envelope::read(bytes).unwrap() else { return };
+    let noted = Noted { except: None, ..logged.noted };
+    *bytes = envelope::write(id, &Body::Entry(Entry::Message(Logged { noted, ..logged })));
+}
+
 /// The last numbers that a hub writes down.
 pub(super) fn known(mistake: Option<Mistake>, mut known: Known<'_>) -> Known<'_> {
     match mistake {
@@ -171,16 +183,17 @@ pub(super) fn position(mistake: Option<Mistake>, position: Option<String>, hub: 
 }
 
 /// What a client is sent that may be cut off in the middle: the positions of the gaps.
-pub(super) fn tell_gaps(mistake: Option<Mistake>, replay: &mut Replay) -> Vec<Option<u64>> {
+pub(super) fn tell_gaps(mistake: Option<Mistake>, replay: &mut Replay) -> Vec<GapPosition> {
     match mistake {
         Some(Mistake::GapsAmongMessages) => {
             let next = replay.items.iter().skip(1).map(Item::seq).chain([0]);
             let gaps = replay.items.iter().zip(next).filter(|(item, _)| item.is_gap());
-            gaps.map(|(gap, next)| gap.seq().checked_sub(u64::from(next == gap.seq()))).collect()
+            let before = gaps.map(|(gap, next)| gap.seq().checked_sub(u64::from(next == gap.seq())));
+            before.map(|seq| seq.map_or(GapPosition::Elsewhere, GapPosition::Behind)).collect()
         }
         Some(Mistake::GapsWithTheirEnds) => {
             replay.tell_gaps_first();
-            replay.items.iter().filter(|item| item.is_gap()).map(|item| Some(item.seq())).collect()
+            replay.items.iter().filter(|item| item.is_gap()).map(|item| GapPosition::Behind(item.seq())).collect()
         }
         _ => replay.tell_gaps_first(),
     }
@@ -248,6 +261,11 @@ mod tests {
     #[test]
     fn ends_that_are_passed_over_are_found() {
         is_found(Mistake::ForgetsEnds, 200);
+    }
+
+    #[test]
+    fn messages_for_all_that_should_leave_a_client_out_are_found() {
+        is_found(Mistake::ForgetsExcepts, 200);
     }
 
     #[test]

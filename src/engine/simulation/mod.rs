@@ -26,7 +26,7 @@ mod shards;
 
 use super::envelope::Body;
 use super::log_model::{LogModel, Random};
-use crate::hub::Mark;
+use crate::hub::{ClientId, Mark};
 use clients::Client;
 use hosts::Host;
 use hubs::SimHub;
@@ -49,9 +49,16 @@ struct Sent {
     channel: usize,
     key: Option<String>,
     mark: Option<Mark>,
+    /// The number of the client that does not get it. There may be no such client.
+    except: Option<usize>,
     host: usize,
     /// The life of the hub that has confirmed it.
     confirmed_by: Option<u64>,
+}
+
+/// The id of a client, by its number.
+fn id_of(client: usize) -> ClientId {
+    ClientId::from_bytes([client as u8; 16])
 }
 
 /// The parameters of a run.

@@ -2,7 +2,7 @@
 
 use super::clients::{message_event, Client, Event, From, Phase, Transport};
 use super::Mistake;
-use super::{World, CHANNELS};
+use super::{id_of, World, CHANNELS};
 use crate::hub::{Delivery, Mark, BROADCAST};
 
 impl World {
@@ -32,7 +32,10 @@ impl World {
                 continue;
             }
             let place = CHANNELS.iter().position(|name| *name == message.channel().unwrap_or("")).unwrap();
-            client.wire.push_back(message_event(place, message.data(), id.clone()));
+            client.wire.push_back(match message.excepts(Some(id_of(client.at))) {
+                true => Event::Position(id.clone()),
+                false => message_event(place, message.data(), id.clone()),
+            });
             if client.transport == Transport::Poll {
                 ended.push(client.at);
             }

@@ -7,19 +7,24 @@
 //! no message is lost without a gap, that none comes twice, that the order is kept, and that a gap is announced only if
 //! a message is lost.
 
+mod by_pattern;
 mod publishing;
 mod subscribing;
 
 use super::Source;
 use crate::error::Kind;
 use crate::hub::{
-    ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Mark, Message, Outgoing,
-    Position, Publication, Replay, Request, Retention, Settings, Start, BROADCAST,
+    ChannelId, ChannelPattern, ClientId, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Mark, Message,
+    Outgoing, Position, Publication, Replay, Request, Retention, Settings, Start, BROADCAST,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use subscribing::shown;
 
 const CHANNELS: [&str; 4] = ["a", "b", "b.x", "c"];
+const PATTERNS: [&str; 3] = ["*", "b*", "b.*"];
+/// How many different ones there may be.
+const MAX_PATTERNS: usize = 2;
 const EVERYBODY: &str = "";
 const SHARDS: usize = 2;
 const CLIENTS: usize = 4;
@@ -105,6 +110,8 @@ struct Shard {
 struct Client {
     shard: usize,
     channels: Vec<Subscription>,
+    /// Its patterns, with their numbers while it is live.
+    patterns: Vec<(&'static str, Option<ChannelId>)>,
     phase: Phase,
     /// All messages up to here have been seen or announced as a gap.
     position: u64,
@@ -120,6 +127,16 @@ struct Subscription {
     /// All messages of the channel up to here have been seen or announced as a gap. `None`: the beginning is not known
     /// yet.
     covered: Option<u64>,
+    /// It has the channel by a pattern alone, and so has no number for it.
+    by_pattern: bool,
+    /// A gap of its pattern has told of what is missing up to here.
+    excused: u64,
+}
+
+impl Subscription {
+    fn new(name: &'static str, by_pattern: bool) -> Self {
+        Subscription { name, id: None, joined: 0, covered: None, by_pattern, excused: 0 }
+    }
 }
 
 #[derive(Default, PartialEq)]
@@ -154,6 +171,8 @@ struct World {
     clients: Vec<Client>,
     seq: u64,
     now: u64,
+    /// The clients that messages leave out, by the messages' numbers.
+    excepted: BTreeMap<u64, ClientId>,
 }
 
 impl World {
@@ -182,6 +201,7 @@ impl World {
             clients: (0..CLIENTS).map(|_| Client::default()).collect(),
             seq: 0,
             now: 0,
+            excepted: BTreeMap::new(),
         }
     }
 
@@ -206,6 +226,7 @@ impl World {
                 Some(channel) => self.clear(channel),
                 None => self.reload(source),
             },
+            13 if source.below(3) == 0 => self.subscribe_pattern_live(source),
             13 => self.subscribe_live(source),
             14 => self.unsubscribe_live(source),
             _ => self.tell_leaves(source.below(SHARDS)),
@@ -237,7 +258,8 @@ impl World {
         self.expire();
         self.compare();
         let stats = self.hub.stats();
-        assert_eq!((stats.subscriptions, stats.channels, stats.history_bytes), (0, 0, 0), "the hub is not empty");
+        let left = (stats.subscriptions, stats.patterns, stats.channels, stats.history_bytes);
+        assert_eq!(left, (0, 0, 0, 0), "the hub is not empty");
     }
 }
 
@@ -264,9 +286,12 @@ fn settings(
     total_bytes: usize,
     key_window_ms: u64,
 ) -> Settings<'_> {
-    Settings { patterns, total_bytes, key_window_ms, ..Settings::keeping(general) }
+    let client_patterns = MAX_PATTERNS;
+    Settings { patterns, total_bytes, key_window_ms, client_patterns, ..Settings::keeping(general) }
 }
 
+/// A message of this size. Some leave a client out.
 fn message(size: usize) -> Arc<Message> {
-    Message::new(&Publication::new("", &vec![b'x'; size]), false, b"")
+    let except = (size % 5 == 4).then(|| ClientId::from_bytes([size as u8; 16]));
+    Message::new(&Publication { except, ..Publication::new("", &vec![b'x'; size]) }, false, b"")
 }

@@ -80,7 +80,8 @@ impl World {
     }
 
     fn delivers_to(&self, shard: usize, channel: &str) -> bool {
-        channel == EVERYBODY || self.shards[shard].told.get(channel).copied().unwrap_or(false)
+        let is_told = |name: &str| name == channel || (name.ends_with('*') && by_pattern::fits(name, channel));
+        channel == EVERYBODY || self.shards[shard].told.iter().any(|(name, told)| *told && is_told(name))
     }
 
     fn known_before(&self, wanted: &Wanted) -> Option<u64> {
@@ -106,6 +107,7 @@ impl World {
         let (channel, key, mark) = (*channel, *key, message.mark());
         self.seq += 1;
         let seq = self.seq;
+        self.excepted.extend(message.except().map(|id| (seq, id)));
         if let Some(key) = key {
             self.keys.push(UsedKey { channel, key, used_at: self.now, seq });
         }
@@ -192,7 +194,9 @@ impl World {
         let kept: usize = self.known.values().map(|known| known.kept.len()).sum();
         let bytes: usize = self.known.values().map(Known::bytes).sum();
         assert_eq!(stats.ended, self.known.values().filter(|known| known.end().is_some()).count() as u64, "ended");
-        for client in self.clients.iter().filter(|client| client.phase == Phase::Live) {
+        // A pattern does not end.
+        let named = self.clients.iter().filter(|client| client.patterns.is_empty());
+        for client in named.filter(|client| client.phase == Phase::Live) {
             let ends: Option<Vec<u64>> = client.channels.iter().map(|channel| self.known[channel.name].end()).collect();
             let newest = ends.and_then(|ends| ends.into_iter().max());
             assert_eq!(
@@ -210,7 +214,8 @@ impl World {
 }
 
 fn copy(message: &Message) -> Arc<Message> {
-    Message::new(&Publication { mark: message.mark(), ..Publication::new("", message.data()) }, false, b"")
+    let (mark, except) = (message.mark(), message.except());
+    Message::new(&Publication { mark, except, ..Publication::new("", message.data()) }, false, b"")
 }
 
 fn marked(mark: Mark) -> Arc<Message> {

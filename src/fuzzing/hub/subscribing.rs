@@ -29,13 +29,18 @@ impl World {
             3 => Start::Beginning,
             _ => Start::Since(Position { epoch: "0000000000000", seq: self.seq + 1 }),
         };
-        let channels = names.iter().map(|name| Subscription { name, id: None, joined: 0, covered: None });
-        self.clients[client] =
-            Client { shard, channels: channels.collect(), phase: Phase::CatchingUp, position: 0, joined: self.seq };
+        let of_mask = |bit: &usize| mask >> 4 & 1 == 1 && mask >> (5 + bit) & 1 == 1;
+        let patterns: Vec<_> = (0..PATTERNS.len()).filter(of_mask).map(|bit| PATTERNS[bit]).collect();
+        if !patterns.is_empty() {
+            return self.come_by_pattern(client, shard, (&names, &patterns), start, limit);
+        }
+        let channels = names.iter().map(|name| Subscription::new(name, false)).collect();
+        let (phase, patterns) = (Phase::CatchingUp, Vec::new());
+        self.clients[client] = Client { shard, channels, patterns, phase, position: 0, joined: self.seq };
         self.ask(client, start, limit, Join::Always);
     }
 
-    fn limit(&self, source: &mut Source<'_>) -> usize {
+    pub(super) fn limit(&self, source: &mut Source<'_>) -> usize {
         match source.below(4) {
             0 => usize::MAX,
             n => n * message(100).weight(),
@@ -50,6 +55,9 @@ impl World {
             // The client has no position yet.
             self.clients[client] = Client::default();
             return;
+        }
+        if !self.clients[client].patterns.is_empty() {
+            return self.ask_by_pattern(client, start, limit, join);
         }
         self.ask(client, start, limit, join);
     }
@@ -101,7 +109,7 @@ impl World {
         }
     }
 
-    fn join(&mut self, client: usize, place: usize, id: ChannelId, joined: u64) {
+    pub(super) fn join(&mut self, client: usize, place: usize, id: ChannelId, joined: u64) {
         let client = &mut self.clients[client];
         let channel = &mut client.channels[place];
         channel.id = Some(id);
@@ -112,7 +120,7 @@ impl World {
     }
 
     /// The items of a whole replay: the number, the channel, and whether the item is a gap.
-    fn expected(&self, names: &[&'static str], start: Start<'_>) -> Vec<(u64, String, bool)> {
+    pub(super) fn expected(&self, names: &[&'static str], start: Start<'_>) -> Vec<(u64, String, bool)> {
         let (after, foreign) = match start {
             Start::Since(position) if position.epoch == self.epoch.as_str() && position.seq <= self.seq => {
                 (position.seq, false)
@@ -154,8 +162,12 @@ impl World {
     }
 
     /// Checks one item that a client gets, and notes it.
-    fn account(&mut self, client: usize, item: &Item, begins: bool) {
+    pub(super) fn account(&mut self, client: usize, item: &Item, begins: bool) {
         let (seq, name, gap) = shown(item);
+        // An end may be told at the number of another message.
+        if let Some(message) = item.message().filter(|message| message.mark().is_none()) {
+            assert_eq!(message.except(), self.excepted.get(&seq).copied(), "{name} {seq} leaves out another client");
+        }
         let known = &self.known[name.as_str()];
         let client = &mut self.clients[client];
         if name == EVERYBODY {
@@ -178,7 +190,8 @@ impl World {
             assert!(seq > covered, "{name} {seq} came twice, or late: {covered} was reached");
             let was_published = known.all.contains(&seq) || known.taken_back.contains(&seq);
             assert!(was_published, "{name} {seq} was never published");
-            assert!(!known.any_between(covered, seq), "{name}: lost without a gap between {covered} and {seq}");
+            let told = covered.max(channel.excused);
+            assert!(!known.any_between(told, seq), "{name}: lost without a gap between {covered} and {seq}");
         }
         channel.covered = Some(covered.max(seq));
     }
@@ -191,7 +204,7 @@ impl World {
         for channel in &mut client.channels {
             let covered = channel.covered.unwrap_or(position);
             let known = &self.known[channel.name];
-            let lost = known.any_between(covered, position + 1);
+            let lost = known.any_between(covered.max(channel.excused), position + 1);
             assert!(!lost || announced_later(known), "{}: lost up to {position}", channel.name);
             channel.covered = Some(if lost { covered } else { covered.max(position) });
         }
@@ -213,7 +226,8 @@ impl World {
             assert_eq!((message.seq(), message.channel().unwrap_or(EVERYBODY)), (seq, name), "the mailbox");
             for client in 0..CLIENTS {
                 let Client { shard: home, phase, channels, joined, .. } = &self.clients[client];
-                let on = |subscription: &Subscription| subscription.id == Some(*channel) && seq > subscription.joined;
+                let has = |one: &Subscription| one.id == Some(*channel) || (one.by_pattern && one.name == name);
+                let on = |subscription: &Subscription| has(subscription) && seq > subscription.joined;
                 let hears = if *channel == BROADCAST { seq > *joined } else { channels.iter().any(on) };
                 if *home == shard && *phase == Phase::Live && hears {
                     self.account(client, &Item::Message(message.clone()), false);
@@ -231,13 +245,20 @@ impl World {
         self.reached(client, position, true);
         self.clients[client].phase = Phase::Away;
         for place in 0..self.clients[client].channels.len() {
-            self.leave(client, place);
+            if !self.clients[client].channels[place].by_pattern {
+                self.leave(client, place);
+            }
         }
+        self.leave_patterns(client);
     }
 
     fn leave(&mut self, client: usize, place: usize) {
-        let shard = &mut self.shards[self.clients[client].shard];
         let id = self.clients[client].channels[place].id.take().expect("a live subscription");
+        self.leave_id(self.clients[client].shard, id);
+    }
+
+    pub(super) fn leave_id(&mut self, shard: usize, id: ChannelId) {
+        let shard = &mut self.shards[shard];
         let count = &mut shard.subscriptions.get_mut(&id).expect("a subscription").1;
         *count -= 1;
         *shard.left.entry(id).or_default() += 1;
@@ -283,7 +304,7 @@ impl World {
         let (mut replay, mut ids) = (Replay::default(), anothers_channels());
         self.hub.subscribe(&request, &mut replay, &mut ids);
         assert!(replay.complete && ids.len() == 1);
-        self.clients[client].channels.push(Subscription { name, id: None, joined: 0, covered });
+        self.clients[client].channels.push(Subscription { covered, ..Subscription::new(name, false) });
         for item in &replay.items {
             if start != Start::New {
                 self.account(client, item, covered.is_none());
@@ -299,11 +320,18 @@ impl World {
 
     pub(super) fn unsubscribe_live(&mut self, source: &mut Source<'_>) {
         let (client, place) = (source.below(CLIENTS), source.below(CHANNELS.len()));
-        if self.clients[client].phase != Phase::Live || place >= self.clients[client].channels.len() {
+        let is_named = |channel: &Subscription| !channel.by_pattern;
+        if self.clients[client].phase != Phase::Live || !self.clients[client].channels.get(place).is_some_and(is_named)
+        {
             return;
         }
         self.leave(client, place);
-        self.clients[client].channels.remove(place);
+        let Client { channels, patterns, .. } = &mut self.clients[client];
+        if patterns.iter().any(|(pattern, _)| by_pattern::fits(pattern, channels[place].name)) {
+            channels[place].by_pattern = true;
+        } else {
+            channels.remove(place);
+        }
     }
 }
 
@@ -312,6 +340,6 @@ fn anothers_channels() -> Vec<(ChannelId, Arc<str>)> {
     vec![(ChannelId::MAX, "another's".into())]
 }
 
-fn shown(item: &Item) -> (u64, String, bool) {
+pub(super) fn shown(item: &Item) -> (u64, String, bool) {
     (item.seq(), item.channel().unwrap_or(EVERYBODY).to_owned(), item.is_gap())
 }

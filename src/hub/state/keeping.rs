@@ -54,12 +54,13 @@ impl Kept {
         self.evicted = Some(Evicted::One(message));
     }
 
-    /// Takes the spans, to end them without the lock. Mostly there are none, and one look says so.
+    /// Takes the spans, to end them without the lock. Mostly there are none, and one look says so: an empty list would
+    /// have to be dropped by each publish.
     #[inline(always)]
-    pub(in crate::hub) fn take_spans(&mut self) -> Vec<Span> {
+    pub(in crate::hub) fn take_spans(&mut self) -> Option<Vec<Span>> {
         match self.spans.is_empty() {
-            true => Vec::new(),
-            false => std::mem::take(&mut self.spans),
+            true => None,
+            false => Some(std::mem::take(&mut self.spans)),
         }
     }
 
@@ -78,6 +79,10 @@ impl State {
     pub(in crate::hub) fn reconfigure(&mut self, settings: &Settings<'_>, now: u64) {
         self.keys.set_window(settings.key_window_ms);
         self.kept.limit = settings.total_bytes;
+        let has_patterns = settings.client_patterns > 0;
+        self.names.keep_in_order(has_patterns, &self.channels);
+        self.forgotten.name_for_patterns(has_patterns);
+        self.beyond.patterns.set_limit(settings.client_patterns);
         self.slow = SlowPolicies::new(settings.slow_patterns, settings.slow_policy);
         for (_, channel) in &mut self.channels {
             channel.slow = self.slow.of(&channel.name);
@@ -132,6 +137,7 @@ impl State {
             self.channels.shrink_to_fit();
         }
         self.rules.give_back_room();
+        self.beyond.patterns.give_back_room();
     }
 
     /// Clears a channel's history. Returns false if the channel does not exist.

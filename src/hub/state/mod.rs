@@ -2,9 +2,11 @@
 
 #[cfg_attr(not(test), allow(dead_code))]
 mod applying;
+mod fitting;
 mod keeping;
 mod lasting;
 mod names;
+mod patterns;
 mod reading;
 mod restoring;
 mod steps;
@@ -12,8 +14,10 @@ pub(in crate::hub) mod streams;
 mod tapping;
 
 pub(super) use applying::Following;
+pub(super) use fitting::parted;
 use keeping::Kept;
 use names::Names;
+use patterns::{Beyond, Reach};
 pub(super) use restoring::Listing;
 pub(super) use steps::AT_ONCE;
 
@@ -23,9 +27,9 @@ use super::keys::{Key, Keys};
 use super::lineage::Lineage;
 use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place};
+use super::patterns::{is_id_of_pattern, UNNAMED};
 use super::retention::Rules;
 use super::slow::{SlowPolicies, SlowPolicy};
-use super::tap::Tap;
 use super::{ChannelId, ChannelInfo, Leave, Outgoing, Published, Refused, Settings, BROADCAST};
 use crate::trace::{Span, Ticket};
 use foldhash::fast::RandomState;
@@ -52,9 +56,9 @@ pub(super) struct State {
     sampler: Sampler,
     /// The history of all channels together.
     pub(super) kept: Kept,
+    /// To channels and patterns.
     pub(super) subscriptions: u64,
-    /// Those who look on at what is published.
-    taps: Vec<Arc<Tap>>,
+    pub(super) beyond: Beyond,
 }
 
 pub(super) struct Channel {
@@ -69,6 +73,8 @@ pub(super) struct Channel {
     is_ended: bool,
     /// True if the history has everything since the stream began, as a mark has said.
     is_whole: bool,
+    /// The subscribers of the patterns that fit it.
+    reach: Reach,
 }
 
 impl State {
@@ -78,7 +84,7 @@ impl State {
             began_at: 0,
             ahead: 0,
             channels: Slab::new(),
-            names: Names::new(hasher),
+            names: Names::new(hasher, settings.client_patterns > 0),
             rules: Rules::new(settings.patterns, settings.retention),
             slow: SlowPolicies::new(settings.slow_patterns, settings.slow_policy),
             keys: Keys::new(settings.key_window_ms),
@@ -88,8 +94,9 @@ impl State {
             sampler: Sampler { clock_us: settings.clock_us, next: 0 },
             kept: Kept::new(settings.total_bytes),
             subscriptions: 0,
-            taps: Vec::new(),
+            beyond: Beyond::new(settings.client_patterns),
         };
+        state.forgotten.name_for_patterns(settings.client_patterns > 0);
         // Every connection on every shard is subscribed to the broadcasts. No other channel has the empty name.
         let broadcast = state.create("");
         debug_assert_eq!(broadcast, BROADCAST);
@@ -161,9 +168,9 @@ impl State {
                 let rule = self.rules.number_for(channel);
                 if !self.rules.get(rule).bounds.keeps() {
                     // Without subscribers and history, only the end of the channel is remembered.
-                    self.forgotten.remember(hash, seq, || channel.into());
-                    if !self.taps.is_empty() && !mailboxes.is_empty() {
-                        self.show_unkept(channel, message, seq, since);
+                    self.forgotten.remember(hash, seq, channel);
+                    if !self.beyond.is_empty() {
+                        return self.pass_on((channel, seq), (message, span), (since, now), mailboxes);
                     }
                     if let Some(span) = span {
                         self.place_span(span, seq, 0, 0);
@@ -173,8 +180,10 @@ impl State {
                 self.create(channel)
             }
         };
+        let reach = self.reach(channel, Some(id));
         let entry = &self.channels[id as usize];
-        let (shards, subscribers) = (entry.shards, entry.subscribers);
+        let (named, shards) = (entry.shards, entry.shards | reach.shards);
+        let subscribers = entry.subscribers + reach.subscribers;
         let stamp = if subscribers > 0 || id == BROADCAST { self.sampler.stamp(seq, now) } else { 0 };
         let place = Place { seq, channel: (id != BROADCAST).then_some(&entry.name), slow: entry.slow, stamp };
         Message::place(&mut message, &place);
@@ -183,12 +192,13 @@ impl State {
             None => Ticket::default(),
             Some(span) => self.place_span(span, seq, subscribers, shards_in(shards, mailboxes).count()),
         };
-        for (_, mailbox) in shards_in(shards, mailboxes) {
-            let left = mailbox.push(Delivery { channel: id, ticket, message: message.clone() });
+        for (shard, mailbox) in shards_in(shards, mailboxes) {
+            let channel = if named >> shard & 1 == 1 { id } else { UNNAMED };
+            let left = mailbox.push(Delivery { channel, ticket, message: message.clone() });
             debug_assert!(left, "`find_room` or `check_room` came first");
         }
         // Without mailboxes it is read again, and was shown before.
-        if !self.taps.is_empty() && !mailboxes.is_empty() {
+        if !self.beyond.taps.is_empty() && !mailboxes.is_empty() {
             self.show(&message, since);
         }
         self.keep(id, message, since);
@@ -206,37 +216,41 @@ impl State {
 
     /// A message's channel, if it exists. An error: the mailbox of a shard that the message reaches has no room.
     pub(super) fn find_room(
-        &self,
+        &mut self,
         channel: &str,
         hash: u64,
         mailboxes: &[Arc<Mailbox>],
     ) -> Result<Option<ChannelId>, Refused> {
         let known = self.lookup(channel, hash);
-        let shards = known.map_or(0, |id| self.channels[id as usize].shards);
+        let shards = self.shards_of(channel, known);
         match shards_in(shards, mailboxes).any(|(_, mailbox)| mailbox.room() == 0) {
             true => Err(Refused::Busy),
             false => Ok(known),
         }
     }
 
+    /// The shards that a message of a channel goes to.
+    fn shards_of(&mut self, channel: &str, known: Option<ChannelId>) -> u64 {
+        self.reach(channel, known).shards | known.map_or(0, |id| self.channels[id as usize].shards)
+    }
+
     /// Whether the mailboxes of all shards that a batch reaches have room for it. The channels come with their names'
     /// hashes.
     pub(super) fn check_room<'a>(
-        &self,
+        &mut self,
         channels: impl Iterator<Item = (&'a str, u64)>,
         mailboxes: &[Arc<Mailbox>],
     ) -> Result<(), Refused> {
         let mut needed = [0usize; 64];
         let mut busy = false;
         for (channel, hash) in channels {
-            if let Some(id) = self.lookup(channel, hash) {
-                for (shard, mailbox) in shards_in(self.channels[id as usize].shards, mailboxes) {
-                    needed[shard] += 1;
-                    if needed[shard] > mailbox.capacity() {
-                        return Err(Refused::TooMany);
-                    }
-                    busy |= needed[shard] > mailbox.room();
+            let known = self.lookup(channel, hash);
+            for (shard, mailbox) in shards_in(self.shards_of(channel, known), mailboxes) {
+                needed[shard] += 1;
+                if needed[shard] > mailbox.capacity() {
+                    return Err(Refused::TooMany);
                 }
+                busy |= needed[shard] > mailbox.room();
             }
         }
         if busy {
@@ -248,6 +262,10 @@ impl State {
     /// Ends subscriptions. A channel with neither subscribers nor history is dropped.
     pub(super) fn leave(&mut self, shard: usize, leaves: &[Leave]) {
         for leave in leaves {
+            if is_id_of_pattern(leave.channel) {
+                self.leave_pattern(shard, leave);
+                continue;
+            }
             let Some(channel) = self.channels.get_mut(leave.channel as usize) else { continue };
             channel.subscribers -= leave.count;
             self.subscriptions -= u64::from(leave.count);
@@ -285,8 +303,8 @@ impl State {
         }
         let channel = self.channels.remove(id as usize);
         let hash = self.hash(&channel.name);
-        self.names.remove(hash, id, &self.channels);
-        self.forgotten.remember(hash, channel.history.trimmed(), || channel.name);
+        self.names.remove(hash, id, &channel.name, &self.channels);
+        self.forgotten.remember(hash, channel.history.trimmed(), &channel.name);
     }
 
     fn create(&mut self, name: &str) -> ChannelId {
@@ -300,6 +318,7 @@ impl State {
             slow: self.slow.of(name),
             is_ended: false,
             is_whole: false,
+            reach: Reach::default(),
         }) as ChannelId;
         self.names.insert(hash, id, &self.channels);
         id

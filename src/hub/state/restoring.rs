@@ -37,7 +37,7 @@ impl State {
             if channel.is_empty() {
                 self.channels[BROADCAST as usize].history.skip(seq);
             } else {
-                self.forgotten.restore(self.names.hash(channel), seq, || channel.into());
+                self.forgotten.restore(self.names.hash(channel), seq, channel);
             }
         }
     }
@@ -63,7 +63,7 @@ impl State {
         for (channel, seq) in listed {
             let hash = self.hash(channel);
             if !channel.is_empty() && self.lookup(channel, hash).is_none() {
-                self.forgotten.restore(hash, seq, || channel.into());
+                self.forgotten.restore(hash, seq, channel);
             }
         }
     }
@@ -80,7 +80,7 @@ impl State {
             Some(id) => id,
             None if self.keeps(channel) => self.create(channel),
             None => {
-                self.forgotten.remember(hash, seq, || channel.into());
+                self.forgotten.remember(hash, seq, channel);
                 return;
             }
         };

@@ -29,6 +29,8 @@ pub(in crate::hub) struct Reading {
     /// The number of messages of each channel, for a request for the newest ones.
     last: Option<usize>,
     limit: usize,
+    /// True if the shard has joined the channels before. Then this is all that the subscriber is told of up to `until`.
+    has_joined: bool,
     cursors: Vec<Cursor>,
     /// The next message of each channel: its rank, and the index of its cursor.
     order: BinaryHeap<(u64, usize)>,
@@ -41,6 +43,8 @@ pub(in crate::hub) struct Reading {
 struct Cursor {
     channel: ChannelId,
     name: Arc<str>,
+    /// The number after which it is read.
+    after: u64,
     /// The number of messages that may still be taken from it.
     left: usize,
 }
@@ -61,9 +65,41 @@ impl Reading {
         self.until
     }
 
+    /// The number after which it begins.
+    pub(super) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// True if the newest messages of each channel are wanted.
+    pub(super) fn is_last(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// True if there is nothing that the subscriber wants of what was published before.
+    pub(in crate::hub) fn is_up_to_date(&self) -> bool {
+        !self.foreign && !self.is_last() && self.after >= self.until
+    }
+
+    /// True if the subscriber, which begins after a number, lacks messages of a history that has lost those up to another
+    /// one.
+    pub(super) fn lacks(&self, after: u64, trimmed: u64) -> bool {
+        !self.is_last() && (self.foreign || after < trimmed)
+    }
+
     /// The channels of which something was read.
     pub(in crate::hub) fn begun(&self) -> HashSet<Arc<str>> {
         self.cursors.iter().map(|cursor| cursor.name.clone()).collect()
+    }
+
+    /// If the oldest are cut: the end of the gap of each channel that has messages left. They may be many, so this is done
+    /// without the lock.
+    pub(in crate::hub) fn tell_left(&mut self, replay: &mut Replay) {
+        if !self.newest_first {
+            return;
+        }
+        for (seq, at) in std::mem::take(&mut self.order) {
+            self.tell_gone(&self.cursors[at].name, seq, replay);
+        }
     }
 
     fn rank(&self, message: &Message) -> u64 {
@@ -89,9 +125,10 @@ impl Reading {
         within
     }
 
-    /// Adds a gap: a channel's messages up to a number are gone. Later gaps are left out: the last step or the next
+    /// Adds a gap: a channel's messages up to a number are gone. Later gaps are left out if the last step or the next
     /// request announces them.
     fn tell_gone(&self, name: &Arc<str>, end: u64, replay: &mut Replay) {
+        let end = if self.has_joined { end.min(self.until) } else { end };
         if end <= self.until {
             replay.items.push(Item::Gap((!name.is_empty()).then(|| name.clone()), end));
         }
@@ -114,11 +151,17 @@ impl State {
             newest_first: request.newest_first(),
             last,
             limit: request.limit,
+            has_joined: false,
             cursors: Vec::new(),
             order: BinaryHeap::new(),
             weight: 0,
             over: false,
         }
+    }
+
+    /// The first step of a subscriber that has joined already.
+    pub(in crate::hub) fn begin_joined<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str) -> Reading {
+        Reading { has_joined: true, ..self.begin_reading(request, epoch) }
     }
 
     /// Looks up some channels. The empty name stands for the broadcasts.
@@ -146,22 +189,41 @@ impl State {
                     replay.items.extend(told.map(|fence| Item::Loss(name.into(), fence)));
                 }
             }
-            let Some(id) = known else { continue };
-            let channel = &self.channels[id as usize];
-            let mut messages = match reading.last {
-                Some(count) => channel.history.last_until(channel.with_end(count), reading.until),
-                None => channel.history.between(after, reading.until),
-            };
-            let left = messages.len();
-            if let Some(message) = reading::step(&mut messages, reading.newest_first) {
-                reading.order.push((reading.rank(message), reading.cursors.len()));
-                reading.cursors.push(Cursor { channel: id, name: channel.name.clone(), left });
+            if let Some(id) = known {
+                self.read_from(id, after, reading);
             }
         }
     }
 
-    fn trimmed(&self, id: ChannelId) -> u64 {
+    /// Has a channel read, after a number.
+    pub(super) fn read_from(&self, id: ChannelId, after: u64, reading: &mut Reading) {
+        let channel = &self.channels[id as usize];
+        let mut messages = match reading.last {
+            Some(count) => channel.history.last_until(channel.with_end(count), reading.until),
+            None => channel.history.between(after, reading.until),
+        };
+        let left = messages.len();
+        if let Some(message) = reading::step(&mut messages, reading.newest_first) {
+            reading.order.push((reading.rank(message), reading.cursors.len()));
+            reading.cursors.push(Cursor { channel: id, name: channel.name.clone(), after, left });
+        }
+    }
+
+    /// The number after which a channel is read that a pattern fits.
+    pub(super) fn after_in_fitted(&self, id: ChannelId, reading: &Reading) -> u64 {
+        match reading.from_beginning {
+            true => reading.after.max(self.channels[id as usize].beginning()),
+            false => reading.after,
+        }
+    }
+
+    pub(super) fn trimmed(&self, id: ChannelId) -> u64 {
         self.channels[id as usize].history.trimmed()
+    }
+
+    /// True if a channel has messages after a number.
+    pub(super) fn has_after(&self, id: ChannelId, after: u64) -> bool {
+        self.channels[id as usize].history.newest().is_some_and(|newest| newest > after)
     }
 
     /// Takes some messages. True if there are more.
@@ -179,13 +241,14 @@ impl State {
                 continue;
             };
             let history = &channel.history;
-            let mut messages = if reading.newest_first {
-                history.last_until(cursor.left, seq)
-            } else {
-                history.between(seq.saturating_sub(1), reading.until)
+            let mut messages = match (reading.newest_first, reading.last) {
+                (true, Some(_)) => history.last_until(cursor.left, seq),
+                (true, None) => history.between(cursor.after, seq),
+                (false, _) => history.between(seq.saturating_sub(1), reading.until),
             };
-            // The oldest messages may be gone by now.
-            let gone = if reading.newest_first { messages.len() < cursor.left } else { history.trimmed() >= seq };
+            // The oldest messages may be gone by now. An end that something followed is gone as well, and is no gap.
+            let lost_after = if reading.newest_first { cursor.after } else { seq.saturating_sub(1) };
+            let gone = history.trimmed() > lost_after && (!reading.newest_first || messages.len() < cursor.left);
             if gone && reading.last.is_none() {
                 reading.tell_gone(&cursor.name, reading.before_taken(history.trimmed(), seq), replay);
             }
@@ -199,7 +262,6 @@ impl State {
                 }
                 if !reading.fits(message) {
                     reading.order.push((rank, at));
-                    Self::tell_left(reading, replay);
                     return false;
                 }
                 taken += 1;
@@ -211,16 +273,6 @@ impl State {
             }
         }
         false
-    }
-
-    /// If the oldest are cut: the end of the gap of each channel that has messages left.
-    fn tell_left(reading: &mut Reading, replay: &mut Replay) {
-        if !reading.newest_first {
-            return;
-        }
-        for (seq, at) in std::mem::take(&mut reading.order) {
-            reading.tell_gone(&reading.cursors[at].name, seq, replay);
-        }
     }
 
     /// Subscribes a shard to some channels.

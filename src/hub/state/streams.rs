@@ -79,8 +79,7 @@ impl State {
 
     /// True if something was published in a channel after that number.
     pub(in crate::hub) fn is_followed(&self, channel: ChannelId, seq: u64) -> bool {
-        let history = self.channels.get(channel as usize).map(|channel| &channel.history);
-        history.is_none_or(|history| history.trimmed().max(history.newest().unwrap_or(0)) > seq)
+        !self.channels.contains(channel as usize) || self.newest_of(channel) > seq
     }
 
     /// Notes which of some channels have ended.
@@ -95,14 +94,25 @@ impl State {
         }
     }
 
-    /// Takes out the ends that hold no longer, since something was published there while the replay was read.
+    /// Takes out the ends that hold no longer, since something was published there while the replay was read. One that is
+    /// only gone stays: nobody else would tell of it.
     pub(super) fn drop_turned(&self, replay: &mut Replay) {
         replay.items.retain(|item| match item {
             Item::Message(message) if message.mark() == Some(Mark::End) => {
-                message.channel().and_then(|name| self.ended_at(name)) == Some(message.seq())
+                let name = message.channel().unwrap_or_default();
+                let hash = self.hash(name);
+                let known = self.lookup(name, hash);
+                let newest = known.map_or_else(|| self.forgotten.end(hash), |id| self.newest_of(id));
+                newest <= message.seq()
             }
             _ => true,
         });
+    }
+
+    /// The number of the last message of a channel, kept or not.
+    fn newest_of(&self, channel: ChannelId) -> u64 {
+        let history = &self.channels[channel as usize].history;
+        history.trimmed().max(history.newest().unwrap_or(0))
     }
 
     /// See [`crate::hub::Hub::all_ended`].
@@ -161,6 +171,28 @@ pub(crate) mod planted {
         AlwaysWhole,
         /// A connection is closed when one of its channels has ended.
         ClosesForOne,
+        /// A client that a message leaves out gets it if it was away.
+        ExceptsLiveOnly,
+        /// A client that a message leaves out gets it if it is there.
+        ExceptsInReplaysOnly,
+        /// A client that a message leaves out is not told its position.
+        KeepsPositions,
+        /// What a channel has noted of the patterns that fit it holds for ever.
+        ReachStays,
+        /// Nobody is told of the channels that are gone.
+        GoneIsNotTold,
+        /// A connection gets a message for each of its subscriptions that fit.
+        OnceForEach,
+        /// A poll that does not wait is told a position behind what was searched for its patterns.
+        ReadIsAhead,
+        /// The answer to a poll that is cut at its bound has the position of what was cut off.
+        AnswerIsAhead,
+        /// A gap of a channel that a pattern fits has the channel's name, for which nobody has asked.
+        GapNamesChannel,
+        /// What a connection has got by a pattern comes again if it subscribes to the channel or to another pattern.
+        KnownComesAgain,
+        /// Nobody is told that a channel has ended if its end has come by a pattern.
+        KnownEndIsNotTold,
     }
 
     thread_local! {

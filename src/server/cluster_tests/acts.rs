@@ -1,17 +1,31 @@
 //! What one hub is told to do to a user, all hubs do.
 
-use super::{position, start, until, Client, JSON};
+use super::{builder, start, until, Client, JSON};
 use crate::engine::shared::model::Model;
+use crate::error::Kind;
 use crate::hub::Publication;
 use crate::server::Server;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A time limit that no slow machine reaches, and one that a test waits for.
+/// A time limit that no slow machine reaches.
 const PATIENT: (&str, &str) = ("engine_timeout", "1m");
-const SOON: (&str, &str) = ("engine_timeout", "15s");
+
+/// Publishes a message, and returns its position. A log that is late is waited for: with its key the message is one.
+pub(super) fn position(server: &Server, data: &str) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let key = format!("position-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let publication = Publication { key: Some(&key), ..Publication::new("a", data.as_bytes()) };
+    let mut placed = Err(Kind::Timeout);
+    until("it is in the log", || {
+        placed = server.publish(&publication).map_err(|error| error.kind());
+        !matches!(placed, Err(Kind::Timeout))
+    });
+    server.position_of(&placed.unwrap())
+}
 
 fn post(server: &Server, channel: &str, data: &str) {
     server.post(&Publication::new(channel, data.as_bytes())).unwrap();
@@ -128,7 +142,7 @@ fn while_the_log_is_away_this_hub_does_it_at_once_and_the_others_later() {
     assert!(!ada[1].got.contains("4403"), "{}", ada[1].got);
     // What waits is bounded also for acts. Then the error says what was done.
     let error = (0..20_000).find_map(|_| hubs[0].revoke_channel("bob", "b", "").err()).unwrap();
-    assert_eq!(error.kind(), crate::error::Kind::Busy);
+    assert_eq!(error.kind(), Kind::Busy);
     assert!(error.to_string().contains("this hub has done it"), "{error}");
     model.log().0.away = 0;
     assert!(ada[1].ends().contains("4403"));
@@ -140,7 +154,7 @@ fn while_the_log_is_away_this_hub_does_it_at_once_and_the_others_later() {
 #[test]
 fn the_control_api_says_what_the_others_do() {
     let (path, control) = control("acts");
-    let hubs = [start("acts-control", &[("control", &control), SOON]), start("acts-control", &[SOON])];
+    let hubs = [start("acts-control", &[("control", &control), PATIENT]), start("acts-control", &[PATIENT])];
     let mut ada = Client::granted(&hubs[1], "ada", "channel=a&channel=b&transport=sse", "");
     let mut bob = Client::granted_websocket(&hubs[1], "bob", "channel=a", JSON);
     ada.has("push-open");
@@ -164,7 +178,10 @@ fn the_control_api_says_what_the_others_do() {
     assert!(own.ends().contains("out"));
     position(&hubs[0], "still there");
     other.has("still there");
+    // From now on the log may be late.
     let model = Model::named("acts-control");
+    let short = builder("model://acts-control", &[("control", &control), ("engine_timeout", "2s")]);
+    hubs[0].reload(&short).unwrap();
     model.hang(true);
     let answer = ask("POST /v1/disconnect?user=ada");
     assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("this hub has done it"), "{answer}");
@@ -194,10 +211,14 @@ pub(super) fn asked(path: &Path, request: &str) -> String {
 #[test]
 fn each_hub_knows_the_others_by_their_signs_of_life() {
     let (path, option) = control("hubs");
-    let hub = start("hubs", &[("control", &option)]);
-    let others = [start("hubs", &[]), start("hubs", &[])];
+    let hub = start("hubs", &[("control", &option), ("hub_name", "web-1:9099")]);
+    let others = [start("hubs", &[("hub_name", "web-2:9099")]), start("hubs", &[])];
     let count = |what: &str| asked(&path, "GET /v1/hubs").matches(what).count();
     until("three are up", || count(r#""up":true"#) == 3 && count(r#""here":true"#) == 1);
+    assert_eq!(count(r#""name":"web-1:9099","here":true"#), 1);
+    assert_eq!(count(r#""name":"web-2:9099","here":false"#), 1);
+    // The third one has no name of its own, and no fixed port.
+    assert_eq!(count(&format!("/{}\",\"here\":false", std::process::id())), 1, "{}", asked(&path, "GET /v1/hubs"));
     let [second, third] = others;
     second.stop(Duration::ZERO);
     // A hub that stops says so.

@@ -1,14 +1,11 @@
 //! Questions to all hubs of a log: who is on a channel, which channels there are, the counters.
 
 use super::acts::{asked, control};
-use super::{start, until, Client};
-use crate::attach::hub_side::waiting_tests::Played;
-use crate::attach::wire::{FromHost, VERSION};
+use super::{builder, start, until, Client};
 use crate::cluster::{parts, Question, Said, Sent};
 use crate::engine::contract::Word;
 use crate::engine::shared::model::Model;
 use crate::engine::Hubs;
-use crate::hub::Publication;
 use crate::server::{Backend, Server};
 use crate::users::Users;
 use crate::Builder;
@@ -17,9 +14,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A hub knows all others after that time.
-pub(super) const SOON: (&str, &str) = ("engine_timeout", "4s");
+pub(super) const SOON: (&str, &str) = ("engine_timeout", "8s");
 
-fn users(server: &Server) -> (Users, Hubs) {
+pub(super) fn users(server: &Server) -> (Users, Hubs) {
     let mut users = page(server, "", 10);
     let hubs = *users.hubs.take().unwrap();
     (users, hubs)
@@ -42,7 +39,7 @@ fn page(server: &Server, after: &str, limit: usize) -> Users {
 }
 
 /// The page as one line of text.
-fn shown(users: &Users) -> String {
+pub(super) fn shown(users: &Users) -> String {
     let page: Vec<_> = users.page.iter().map(|user| format!("{}:{}", user.name, user.connections)).collect();
     format!("{} of {}, {} anonymous of {}", page.join(" "), users.count, users.anonymous, users.connections)
 }
@@ -71,23 +68,28 @@ fn object_if(path: &Path, request: &str, is_right: impl Fn(&Value) -> bool) -> V
     found
 }
 
-/// The object once all three hubs have answered.
+/// The object once all three hubs have answered, and surely all. On a slow machine a heartbeat may be late meanwhile.
 fn whole(path: &Path, request: &str) -> Value {
-    let found = object_if(path, request, |found| found["hubs"]["answered"] == 3);
+    let is_whole = |hubs: &Value| hubs["answered"] == 3 && hubs["partial"] == Value::Null;
+    let found = object_if(path, request, |found| is_whole(&found["hubs"]));
     let hubs = &found["hubs"];
     assert_eq!((&hubs["asked"], &hubs["missing"]), (&3.into(), &Value::Array(vec![])), "{found}");
-    assert_eq!(hubs["partial"], Value::Null, "{found}");
     found
 }
 
 #[test]
 fn the_answers_of_all_hubs_are_added_up() {
     let (path, option) = control("everyone");
-    let first = start("everyone", &[SOON, ("control", &option)]);
-    each_hub_answers([first, start("everyone", &[SOON]), start("everyone", &[SOON])], &path);
+    let first = start("everyone", &[SOON, ("control", &option), ("hub_name", NAMES[0])]);
+    let others = [NAMES[1], NAMES[2]].map(|name| start("everyone", &[SOON, ("hub_name", name)]));
+    let [second, third] = others;
+    each_hub_answers([first, second, third], &path);
 }
 
-/// The first hub has its control API there.
+/// The names of three hubs.
+pub(super) const NAMES: [&str; 3] = ["one:1", "three.example/3", "two"];
+
+/// The first hub has its control API there. They have the names above.
 pub(super) fn each_hub_answers(hubs: [Server; 3], path: &Path) {
     let events = |user, at: usize, channel: &str| {
         let mut client = Client::granted(&hubs[at], user, &format!("channel={channel}&transport=sse"), "");
@@ -133,6 +135,14 @@ pub(super) fn each_hub_answers(hubs: [Server; 3], path: &Path) {
     let stats = whole(path, "GET /v1/stats?cluster=1");
     assert_eq!((&stats["connections"], stats["each"].as_array().unwrap().len()), (&6.into(), 3));
     assert_eq!(stats["each"].as_array().unwrap().iter().filter(|of| of["here"] == true).count(), 1);
+    let names = |list: &Value| {
+        let mut names: Vec<_> =
+            list.as_array().unwrap().iter().map(|of| of["name"].as_str().map(str::to_owned)).collect();
+        names.sort_unstable();
+        names == NAMES.map(|name| Some(name.to_owned()))
+    };
+    object_if(path, "GET /v1/stats?cluster=1", |stats| names(&stats["each"]));
+    object_if(path, "GET /v1/hubs", |answer| names(&answer["hubs"]));
     assert_eq!(object(path, "GET /v1/stats")["connections"], 1);
     let answer = asked(path, "GET /v1/stats?cluster=2");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("cluster must be 0 or 1"), "{answer}");
@@ -172,15 +182,18 @@ fn while_the_log_is_away_this_hub_answers_at_once_and_says_so() {
     }
 }
 
+/// A host that waits for its hub as long as it may.
+pub(super) fn attached(socket: &str) -> Server {
+    Server::start(Builder::with(&[("attach", socket), ("attach_timeout", "1m")])).unwrap()
+}
+
 #[test]
 fn where_no_hub_answers_that_is_an_error_and_no_answer() {
     let (path, option) = control("no-answer");
     let socket = std::env::temp_dir().join(format!("push-nobody-answers-{}.sock", std::process::id()));
     let socket = format!("unix:{}", socket.display());
     let hub = start("no-answer", &[SOON, ("control", &option), ("attach_listen", &socket)]);
-    let mut builder = Builder::default();
-    builder.set("attach", &socket).unwrap();
-    let host = Server::start(builder).unwrap();
+    let host = attached(&socket);
     super::position(&hub, "there is such a channel");
     let Backend::Embedded(embedded) = &hub.0 else { panic!("it has a hub") };
     embedded.hub().mute_questions();
@@ -199,21 +212,17 @@ fn where_no_hub_answers_that_is_an_error_and_no_answer() {
 
 #[test]
 fn whatever_words_are_lost_repeated_or_late_an_answer_counts_each_hub_that_it_names() {
-    let options = [("engine_timeout", "400ms")];
-    let model = Model::named("lossy-questions");
-    let hubs = [0, 1, 2].map(|_| start("lossy-questions", &options));
-    let names = ["ada", "bob", "cid"];
-    let _clients: Vec<Client> = hubs
-        .iter()
-        .zip(names)
-        .map(|(hub, user)| {
-            let mut client = Client::granted(hub, user, "channel=a&transport=sse", "");
-            client.has("push-open");
-            client
-        })
-        .collect();
+    let hubs = [0, 1, 2].map(|_| start("lossy-questions", &[]));
+    let _clients = [(0, "ada"), (1, "bob"), (2, "cid")].map(|(at, user)| {
+        let mut client = Client::granted(&hubs[at], user, "channel=a&transport=sse", "");
+        client.has("push-open");
+        client
+    });
+    // The clients are there. From now on no answer is waited for long.
+    let short = builder("model://lossy-questions", &[("engine_timeout", "400ms")]);
+    hubs.iter().for_each(|hub| _ = hub.reload(&short).unwrap());
     until("all have been asked", || users(&hubs[0]).1.answered == 3);
-    model.words().calm = false;
+    Model::named("lossy-questions").words().calm = false;
     let (mut whole, mut partial) = (0, 0);
     until("answers of all and of a part have come", || {
         for hub in &hubs {
@@ -280,121 +289,25 @@ fn a_question_that_its_hub_has_given_up_is_not_answered() {
 
 #[test]
 fn too_many_questions_at_once_are_refused() {
-    let hub = start("many-questions", &[("engine_timeout", "20s")]);
-    until("it follows the log", || hub.readiness().failure().is_none());
-    // The hub is new, so each of them waits for hubs that are not known yet.
-    std::thread::scope(|scope| {
-        let ask = || hub.users("a", "", 1).map(drop);
-        let asked: Vec<_> = (0..80).map(|_| scope.spawn(ask)).collect();
-        let results: Vec<_> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
-        let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
-        assert!(!refused.is_empty() && refused.len() <= 16, "{}", refused.len());
-        assert!(refused.iter().all(|error| error.kind() == crate::error::Kind::Busy));
+    let hub = start("many-questions", &[]);
+    let Backend::Embedded(embedded) = &hub.0 else { panic!("it has a hub") };
+    // Nobody answers, so each of them waits as long as it may.
+    embedded.hub().mute_questions();
+    let barrier = std::sync::Barrier::new(80);
+    let ask = || {
+        barrier.wait();
+        hub.users("a", "", 1).map(drop)
+    };
+    // On a slow machine the first may be over before the last ask.
+    until("some are too many", || {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..80).map(|_| scope.spawn(ask)).collect();
+            let errors = asked.into_iter().map(|asked| asked.join().unwrap().unwrap_err());
+            let refused = errors.inspect(|error| assert_eq!(error.kind(), crate::error::Kind::Busy, "{error}"));
+            let count = refused.filter(|error| error.to_string().contains("too many questions")).count();
+            assert!(count <= 16, "{count}");
+            count > 0
+        })
     });
     hub.stop(Duration::ZERO);
-}
-
-#[test]
-fn the_question_of_an_attached_host_goes_to_all_hubs() {
-    let path = std::env::temp_dir().join(format!("push-asks-{}.sock", std::process::id()));
-    let socket = format!("unix:{}", path.display());
-    let options = [SOON, ("attach_listen", &*socket)];
-    let hubs = [start("host-asks", &options), start("host-asks", &[SOON])];
-    let mut builder = Builder::default();
-    builder.set("attach", &socket).unwrap();
-    let host = Server::start(builder).unwrap();
-    let mut ada = Client::granted(&hubs[1], "ada", "channel=a&transport=sse", "");
-    ada.has("push-open");
-    until("both hubs answer", || {
-        let (found, asked) = users(&host);
-        asked.answered == 2 && shown(&found) == "ada:1 of 1, 0 anonymous of 1"
-    });
-    until("a hub is missing", || {
-        let model = Model::named("host-asks");
-        model.words().calm = false;
-        let (_, asked) = users(&host);
-        asked.missing.len() == 1 && asked.partial().is_some()
-    });
-    host.stop(Duration::ZERO);
-    for hub in hubs {
-        hub.stop(Duration::ZERO);
-    }
-}
-
-/// A hub with a log of this name, which it shares with another hub. The other one hears no question. Both have a long
-/// `engine_timeout`, so that a question takes as long as one may.
-fn with_one_that_is_missing(name: &str, socket: &str) -> [Server; 2] {
-    let long = ("engine_timeout", "1m");
-    let hubs = [start(name, &[long, ("attach_listen", socket)]), start(name, &[long])];
-    until("both are known", || users(&hubs[0]).1.asked == 2);
-    Model::named(name).words().calm = false;
-    hubs
-}
-
-#[test]
-fn an_attached_host_publishes_while_its_question_waits_for_a_hub_that_is_missing() {
-    let path = std::env::temp_dir().join(format!("push-asks-on-{}.sock", std::process::id()));
-    let socket = format!("unix:{}", path.display());
-    let hubs = with_one_that_is_missing("host-asks-on", &socket);
-    let (mut host, _) = Played::attach(path.to_str().unwrap(), VERSION);
-    for round in 0.. {
-        assert!(round < 20, "a question is always answered first");
-        let (asked, published) = (2 * round + 1, 2 * round + 2);
-        let question = FromHost::Users { number: asked, channel: "a", after: "", limit: 1, time_ms: Some(60_000) };
-        let publication = Publication::new("a", b"x");
-        host.say([question, FromHost::Publish { number: published, publication }]);
-        let answers = [(); 2].map(|()| host.next().unwrap());
-        let (asked, published) = (format!("users {asked}"), format!("published {published}"));
-        if answers == [&*published, &*asked] {
-            break;
-        }
-        assert_eq!(answers, [asked, published], "the other hub has heard the question after all");
-    }
-    hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
-}
-
-#[test]
-fn the_answer_to_an_attached_host_comes_within_the_time_that_it_waits() {
-    let path = std::env::temp_dir().join(format!("push-asks-soon-{}.sock", std::process::id()));
-    let socket = format!("unix:{}", path.display());
-    let hubs = with_one_that_is_missing("host-asks-soon", &socket);
-    let mut builder = Builder::default();
-    builder.set("attach", &socket).unwrap();
-    // It is shorter than the two seconds that the hub would wait for the other one.
-    builder.set("attach_timeout", "1900ms").unwrap();
-    let host = Server::start(builder).unwrap();
-    until("the hub that is missing is named in time", || match host.users("a", "", 1) {
-        Ok(users) => users.hubs.unwrap().missing.len() == 1,
-        Err(error) => {
-            assert_eq!(error.kind(), crate::error::Kind::Timeout);
-            false
-        }
-    });
-    host.stop(Duration::ZERO);
-    hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
-}
-
-#[test]
-fn questions_of_a_host_beyond_the_bound_wait_their_turn_and_are_refused_if_it_does_not_come() {
-    let path = std::env::temp_dir().join(format!("push-asks-much-{}.sock", std::process::id()));
-    let hubs = with_one_that_is_missing("host-asks-much", &format!("unix:{}", path.display()));
-    let Backend::Embedded(missing) = &hubs[1].0 else { panic!("it is attached") };
-    missing.hub().mute_questions();
-    let (mut host, _) = Played::attach(path.to_str().unwrap(), VERSION);
-    let ask = |number, time_ms| FromHost::Users { number, channel: "a", after: "", limit: 1, time_ms: Some(time_ms) };
-    // All of these wait for the hub that is missing, as long as a question may.
-    host.say((1..=16).map(|number| ask(number, 60_000)).chain([ask(17, 60_000), ask(18, 100)]));
-    let mut answers: Vec<String> = (0..18).map(|_| host.next().unwrap()).collect();
-    let why = "16 questions of this host (push_users_get) are under way, and this one's turn did not come in time; \
-               nothing was asked, call again";
-    let refused = format!("Failed {{ number: 18, kind: Busy, text: {why:?} }}");
-    let place = |wanted: &str| answers.iter().position(|answer| answer == wanted);
-    let (last, refused) = (place("users 17").expect("its turn came"), place(&refused).expect(&refused));
-    answers.remove(last.max(refused));
-    answers.remove(last.min(refused));
-    answers.sort_unstable();
-    let mut expected: Vec<String> = (1..=16).map(|number| format!("users {number}")).collect();
-    expected.sort_unstable();
-    assert_eq!(answers, expected);
-    hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
 }

@@ -1,10 +1,10 @@
 //! The same over a real Redis and a real NATS, and what happens to whole hubs when these fail.
 
 use super::acts::{control, each_hub_does_it};
-use super::questions::{each_hub_answers, SOON};
+use super::questions::{each_hub_answers, NAMES, SOON};
 use super::{
-    each_client_is_served_by_each_hub, each_hub_shows_the_end, each_message_comes_once, position, start_with, until,
-    Client,
+    each_client_is_served_by_each_hub, each_hub_leaves_it_out, each_hub_shows_the_end, each_message_comes_once,
+    position, start_with, until, Client,
 };
 use crate::engine::nats::tests::servers::Server as Nats;
 use crate::engine::redis::tests::process::{Process, Program};
@@ -39,6 +39,16 @@ fn each_hub_shows_the_end_of_a_stream_over_nats() {
 }
 
 #[test]
+fn each_hub_leaves_a_client_out_over_redis() {
+    each_hub_leaves_it_out(two(&Process::start(Program::Redis, &[]).url()));
+}
+
+#[test]
+fn each_hub_leaves_a_client_out_over_nats() {
+    each_hub_leaves_it_out(two(&Nats::alone("").url()));
+}
+
+#[test]
 fn each_hub_does_what_one_is_told_over_redis() {
     each_hub_does_it(two(&Process::start(Program::Redis, &[]).url()));
 }
@@ -48,10 +58,12 @@ fn each_hub_does_what_one_is_told_over_nats() {
     each_hub_does_it(two(&Nats::alone("").url()));
 }
 
-/// Three hubs of which the first has a control API, and its path.
+/// Three hubs with names, of which the first has a control API, and its path.
 fn three(name: &str, url: &str) -> ([Server; 3], std::path::PathBuf) {
     let (path, option) = control(name);
-    ([start_with(url, &[SOON, ("control", &option)]), start_with(url, &[SOON]), start_with(url, &[SOON])], path)
+    let named = |at: usize| ("hub_name", NAMES[at]);
+    let first = start_with(url, &[SOON, ("control", &option), named(0)]);
+    ([first, start_with(url, &[SOON, named(1)]), start_with(url, &[SOON, named(2)])], path)
 }
 
 #[test]

@@ -90,6 +90,7 @@ fn follower(
     }
     let parts = shared::Parts {
         settings: config.shared_settings().unwrap_or_else(|| Err("no URL".into())).map_err(wrong)?,
+        name: config.hub_name().into(),
         place: url.to_string(),
         timeout: config.shared_timeout(),
         kept: (Duration::from_millis(kept.age_ms), kept.bytes),

@@ -4,9 +4,8 @@ use super::push_v1::Answer;
 use crate::dialect::push::replies;
 use crate::dialect::push::requests::{self, Refused};
 use crate::events::{Event, EventKind, NOBODY_ANSWERS};
-use crate::framing::Transport;
 use crate::http::refusal::Refusal;
-use crate::shard::connection::conn::{Phase, RequestId, Token};
+use crate::shard::connection::conn::{RequestId, Token};
 use crate::shard::Shard;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -56,8 +55,13 @@ impl Calls {
     }
 
     /// How many calls of a connection wait.
-    fn of_connection(&self, index: u32) -> usize {
+    pub(super) fn of_connection(&self, index: u32) -> usize {
         self.of.get(&index).map_or(0, Vec::len)
+    }
+
+    /// The counts of a connection's calls.
+    fn all_of(&self, index: u32) -> Vec<u64> {
+        self.of.get(&index).cloned().unwrap_or_default()
     }
 
     /// A call that has waited long enough.
@@ -82,17 +86,13 @@ impl Shard {
     ) -> Answer {
         if !self.context.events.wanted() {
             let (status, message) = NOBODY_ANSWERS;
-            self.reply(index, reference, replies::refused(status, message));
+            self.reply(index, reference, replies::refused(status, message, None));
             return Ok(None);
         }
         if !self.context.events.wants(EventKind::Call) {
             return Err(Refused::new("unsupported", "the host takes no calls (option events)"));
         }
-        let max = self.config().max_calls;
-        if self.questions.calls.of_connection(index) >= max {
-            let message = format!("{max} calls of this connection wait for their answers (option max_calls)");
-            return Err(Refused::new("calls", message));
-        }
+        self.check_room_for_question(index)?;
         let data = requests::payload(data, base64)?;
         self.questions.last += 1;
         let count = self.questions.last;
@@ -110,6 +110,16 @@ impl Shard {
         Ok(None)
     }
 
+    /// Refuses what would wait for the host if the connection has as much waiting as it may have.
+    pub(super) fn check_room_for_question(&self, index: u32) -> Result<(), Refused> {
+        let (max, questions) = (self.config().max_calls, &self.questions);
+        if questions.calls.of_connection(index) + questions.checks.of_connection(self.token(index)) < max {
+            return Ok(());
+        }
+        let message = format!("{max} messages and calls of this connection wait for the host (option max_calls)");
+        Err(Refused::new("calls", message))
+    }
+
     /// The host answers a call.
     pub(in crate::shard) fn answer_call(&mut self, request: u64, data: &[u8], binary: bool) {
         self.end_call(request, |_| replies::called(data, binary));
@@ -117,7 +127,7 @@ impl Shard {
 
     /// The host refuses a call.
     pub(in crate::shard) fn refuse_call(&mut self, request: u64, refusal: &Refusal) {
-        self.end_call(request, |_| replies::refused(refusal.status, &refusal.message));
+        self.end_call(request, |_| replies::refused(refusal.status, &refusal.message, None));
     }
 
     /// Ends calls that the host has not answered in time. Those beyond the bound follow in the next turn.
@@ -133,8 +143,16 @@ impl Shard {
 
     /// Forgets the calls of a connection that ends.
     pub(in crate::shard) fn forget_calls(&mut self, index: u32) {
-        for count in self.questions.calls.of.get(&index).cloned().unwrap_or_default() {
+        for count in self.questions.calls.all_of(index) {
             self.take_call(count);
+        }
+    }
+
+    /// A connection is another user's from now on. The answers are for the user before, who has lost the connection.
+    pub(in crate::shard) fn end_calls_of_user_before(&mut self, index: u32) {
+        let text = "the connection has another user now; the host may have done what was asked";
+        for count in self.questions.calls.all_of(index) {
+            self.end_call(count, |_| replies::error("lost", text, None));
         }
     }
 
@@ -154,8 +172,7 @@ impl Shard {
     /// Tells the client how its call has ended, if it is still there. Each call ends once.
     fn end_call(&mut self, count: u64, answer: impl FnOnce(&Self) -> Vec<u8>) {
         let Some(call) = self.take_call(count) else { return };
-        let is_open = |index: &u32| self.conns[*index as usize].phase == Phase::Open(Transport::WebSocket);
-        let Some(index) = self.find(call.of).filter(is_open) else { return };
+        let Some(index) = self.open_websocket(call.of) else { return };
         let answer = answer(self);
         self.reply(index, Some(call.reference), answer);
         self.hold_to_bound(call.of);

@@ -16,6 +16,8 @@ const MAX_AHEAD_MS: u64 = 10_000;
 /// The part of a client's second that a token takes, in microseconds, at any rate. A signature is verified for it: the
 /// work of hundreds of messages.
 const TOKEN_US: u64 = 100_000;
+/// The same for a pattern on a live connection: thousands of channels may be looked at for it.
+const SEARCH_US: u64 = 10_000;
 /// How often those are forgotten that have sent nothing lately.
 const SWEEP_MS: u64 = 1000;
 
@@ -58,6 +60,12 @@ impl Shard {
     pub(in crate::shard) fn count_token(&mut self, index: u32) -> bool {
         let now = self.turn.now;
         self.charge(index, |bucket| bucket.spend(TOKEN_US, now))
+    }
+
+    /// Counts the cost of a pattern that is subscribed to, beside the message that asks for it.
+    pub(in crate::shard) fn count_search(&mut self, index: u32) -> bool {
+        let now = self.turn.now;
+        self.charge(index, |bucket| bucket.spend(SEARCH_US, now))
     }
 
     fn charge(&mut self, index: u32, count: impl FnOnce(&mut Bucket) -> u64) -> bool {

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many connections one turn closes.
-const AT_ONCE: usize = if cfg!(test) { 2 } else { 128 };
+/// How many connections one turn closes. Each takes some system calls, and the others wait for that long.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 32 };
 
 /// Called with the number of connections that were closed.
 pub(crate) type Tell = Box<dyn FnOnce(u64) + Send>;
@@ -56,6 +56,8 @@ pub(in crate::shard) struct Sweep {
 impl Shard {
     /// Begins to close all connections that are there now.
     pub(in crate::shard) fn begin_sweep(&mut self, close: Close, tally: Arc<Tally>) {
+        // Nothing of those that are meant is published any more, nor of those that have ended already.
+        self.forget_left_checks(false);
         let token = |(index, conn): (usize, &Conn)| Token { index: index as u32, generation: conn.generation };
         let left = self.conns.iter().filter(|(_, conn)| conn.phase != Phase::Closing).map(token).collect();
         self.scans.sweeps.push_back(Sweep { left, close, tally });
@@ -65,6 +67,7 @@ impl Shard {
     pub(in crate::shard) fn go_on_sweeping(&mut self) -> bool {
         let Some(mut sweep) = self.scans.sweeps.pop_front() else { return false };
         for token in sweep.left.split_off(sweep.left.len().saturating_sub(AT_ONCE)) {
+            self.forget_checks(token);
             let Some(index) = self.find(token).filter(|index| self.is_there(*index)) else { continue };
             sweep.tally.add(1);
             self.close(index, sweep.close.clone());

@@ -10,6 +10,7 @@ use crate::shard::turn::command::Adopted;
 use crate::shard::turn::live_set::LiveSet;
 use crate::shard::turn::run;
 use crate::shard::Shard;
+use crate::sys::encryption::Version;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::sys::listener::{Listener, Round, REST_MS};
 use crate::sys::socket::{self, Probes};
@@ -133,7 +134,7 @@ impl Shard {
         if max > 0 && open >= max + SURPLUS {
             return self.leave_out(&fd, &[], &Refusal::full(), None);
         }
-        if let Some(index) = self.enter(fd, &[], None) {
+        if let Some(index) = self.enter(fd, &[], None, None) {
             self.conns[index as usize].surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
             self.schedule(index, self.config().head_timeout_ms);
             self.check_peer(index, true);
@@ -141,15 +142,16 @@ impl Shard {
     }
 
     /// Takes over a connection that the host accepted, with the bytes that the host has read of the request.
-    pub(in crate::shard) fn adopt(&mut self, Adopted { fd, head, grant, delays }: Adopted<'_>) {
+    pub(in crate::shard) fn adopt(&mut self, Adopted { fd, head, grant, checked }: Adopted<'_>) {
         self.handle.metrics.adopted.add(1);
         self.do_acts_first();
-        if delays {
+        if checked.delays {
             socket::set_nodelay(&fd);
         }
         // The host may have set it, on the connection or on its listener. It would hold up all clients of this shard.
         socket::end_in_background(&fd);
-        let Some(index) = self.enter(fd, &head, grant.as_deref()) else { return };
+        let Some(index) = self.enter(fd, &head, grant.as_deref(), checked.tls) else { return };
+        let token = self.token(index);
         let conn = &mut self.conns[index as usize];
         conn.flags.insert(Flags::ADOPTED);
         conn.grant = grant;
@@ -168,13 +170,23 @@ impl Shard {
         }
         self.recount(index);
         self.reading.scratch = scratch;
+        // The host may have read a part of a record. The kernel keeps the rest, and epoll may not tell of it.
+        if checked.tls.is_some() && self.find(token).is_some() {
+            self.readable(index, false);
+        }
     }
 
     /// Gives a connection, which is counted already, its place and watches it. `head`: the bytes that the host has
-    /// read.
-    fn enter(&mut self, fd: OwnedFd, head: &[u8], grant: Option<&Grant>) -> Option<u32> {
-        match self.place(&fd, Watch::EdgeRead) {
+    /// read. `tls`: the version, if the kernel encrypts and decrypts for it.
+    fn enter(&mut self, fd: OwnedFd, head: &[u8], grant: Option<&Grant>, tls: Option<Version>) -> Option<u32> {
+        // A sink that may hold bytes is told of room from the start.
+        match self.place(&fd, if tls.is_some() { Watch::EdgeBoth } else { Watch::EdgeRead }) {
             Ok(Token { index, .. }) => {
+                #[cfg(feature = "tls")]
+                if let Some(version) = tls {
+                    self.enter_encrypted(index, fd, version);
+                    return Some(index);
+                }
                 self.conns[index as usize].socket = Some(fd);
                 Some(index)
             }

@@ -112,6 +112,7 @@ impl Shard {
     pub(in crate::shard) fn denied(&mut self, request: u64, refusal: &Refusal) {
         match self.answered(request) {
             Some(index) => self.refuse_asked(index, refusal),
+            None if self.deny_publish(request, refusal) => {}
             None => self.refuse_call(request, refusal),
         }
     }

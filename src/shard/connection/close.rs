@@ -57,6 +57,10 @@ impl Shard {
 
     /// Closes a connection that is too slow. Its outbox is dropped, since the client gets the messages by its position.
     pub(in crate::shard) fn close_slow(&mut self, index: u32, close: Close) {
+        if self.conns.get(index as usize).is_some_and(|conn| conn.phase == Phase::Closing) {
+            // Its last words wait behind what was begun.
+            return;
+        }
         self.note_slow(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let wire = conn.wire(&self.encoder);
@@ -185,7 +189,9 @@ impl Shard {
     pub(in crate::shard) fn end_subscription(&mut self, index: u32) {
         self.tell_all_unsubscribed(index);
         self.forget_calls(index);
+        self.leave_checks(index);
         self.leave_channels(index);
+        self.side.client_ids.forget(index);
         let Some(conn) = self.conns.get(index as usize) else { return };
         let Phase::Open(transport) = conn.phase else { return };
         // Polls come and go with every message.

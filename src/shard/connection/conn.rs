@@ -11,6 +11,7 @@ use crate::limits::{self, AddressKey};
 use crate::metrics::Reason;
 use crate::shard::client::rate_limit::Senders;
 use crate::shard::connection::client_address::ClientAddresses;
+use crate::shard::connection::client_ids::ClientIds;
 use crate::shard::connection::close::Counted;
 use crate::shard::connection::inbox::Inbox;
 use crate::shard::connection::sink::Sinks;
@@ -290,12 +291,14 @@ pub(in crate::shard) struct SideTables {
     pub(in crate::shard) sinks: Sinks,
     pub(in crate::shard) limits: Limits,
     pub(in crate::shard) client_addresses: ClientAddresses,
+    pub(in crate::shard) client_ids: ClientIds,
 }
 
 impl SideTables {
     /// A connection has left the slab. `own`: the socket in its entry.
     pub(in crate::shard) fn end(&mut self, index: u32, own: Option<&OwnedFd>) {
         self.client_addresses.forget(index);
+        self.client_ids.forget(index);
         self.sinks.end(index, own);
     }
 }

@@ -70,7 +70,7 @@ impl Shard {
     pub(in crate::shard) fn host_is_behind(&self, conn: &Conn) -> bool {
         let events = &self.context.events;
         let wants = |kind: &EventKind| events.wants(*kind);
-        let of_requests = [EventKind::Subscribe, EventKind::Unsubscribe, EventKind::Call];
+        let of_requests = [EventKind::Subscribe, EventKind::Unsubscribe, EventKind::Call, EventKind::Publish];
         let is_told = wants(&EventKind::Message) || (conn.format.takes_requests() && of_requests.iter().any(wants));
         is_told && events.full_for(host(conn))
     }

@@ -4,6 +4,7 @@ pub(super) mod accept;
 pub(super) mod arrivals;
 pub(super) mod authorize;
 pub(super) mod client_address;
+pub(super) mod client_ids;
 pub(super) mod close;
 pub(crate) mod conn;
 pub(crate) mod drain;

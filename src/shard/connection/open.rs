@@ -7,7 +7,7 @@ use crate::framing::{sse, stream};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Subscribe, START, SUBPROTOCOL};
 use crate::http::response;
-use crate::hub::{Item, Join};
+use crate::hub::{is_pattern, Item, Join};
 use crate::log::Level;
 use crate::shard::connection::conn::{Flags, Phase};
 use crate::shard::connection::events::host;
@@ -39,6 +39,10 @@ impl Shard {
             _ => Join::Always,
         };
         self.read_and_join(&subscribe.channels, subscribe.start(), join);
+        if self.subscriptions.replay.is_full {
+            let message = "no room for one more pattern (option patterns_total); come back later";
+            return self.refuse(index, &Refusal::unavailable("patterns_total", message), &cors, sse);
+        }
         if self.subscriptions.replay.wait {
             // The log has broken a moment ago.
             self.subscriptions.abandon();
@@ -47,6 +51,8 @@ impl Shard {
         if self.send_away_if_ended(index, subscribe, &cors) {
             return;
         }
+        self.side.client_ids.set(index, subscribe.client);
+        self.note_ignored_client(index, subscribe);
         if matches!(subscribe.transport, Transport::WebSocket | Transport::Stream) {
             self.subscriptions.replay.tell_passed_ends();
         }
@@ -100,6 +106,10 @@ impl Shard {
             return Err(Refusal::forbidden("expired", "the grant has ended"));
         }
         match subscribe.channels.iter().find(|channel| !grant.gives(channel, self.config.user_channel)) {
+            Some(pattern) if is_pattern(pattern) => {
+                let message = format!("not allowed: pattern {pattern}; the grant needs a pattern that covers it");
+                Err(Refusal::forbidden("channel", message))
+            }
             Some(channel) => Err(Refusal::forbidden("channel", format!("not allowed: channel {channel}"))),
             None => Ok(()),
         }
@@ -115,6 +125,14 @@ impl Shard {
         self.log_about(index, Some(Transport::WebSocket), Level::Info, "subprotocol", text);
     }
 
+    /// Says to which EventSource its own messages come, since what it names is no id.
+    fn note_ignored_client(&self, index: u32, subscribe: &Subscribe<'_>) {
+        if subscribe.ignores_client {
+            let text = format_args!("the parameter client of an SSE connection is no UUID; it gets all messages");
+            self.log_about(index, Some(Transport::Sse), Level::Info, "client", text);
+        }
+    }
+
     /// The response's head, and the bytes before the first message.
     fn opening(&self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> Vec<u8> {
         let epoch = self.encoder.epoch();
@@ -124,6 +142,13 @@ impl Shard {
             // It is told of ends. One that is cut off before the last of them comes back for all.
             None if subscribe.last.is_none() && !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(""),
             None if subscribe.last.is_none() => Cow::Owned(epoch.position(self.subscriptions.replay.position)),
+            // A gap may stand for messages that the hub still has. A client that is cut off before it asks for the
+            // newest ones again. One with raw frames is told of it by this head.
+            None if self.subscriptions.replay.begins_with_gap() => match self.conns[index as usize].format.tells_gaps()
+            {
+                true => Cow::Borrowed(""),
+                false => Cow::Owned(epoch.position(self.subscriptions.replay.behind_first_gaps())),
+            },
             _ => Cow::Owned(epoch.position_or_elsewhere(self.subscriptions.replay.start())),
         };
         let chunks = self.conns[index as usize].is(Flags::CHUNKS);

@@ -2,6 +2,7 @@
 //! that has read more. They wait for at most `engine_timeout`, so that no client is told of a gap that does not exist.
 //! Also here: the answers to load balancers, which say whether this hub can serve new clients.
 
+use crate::framing::date;
 use crate::http::refusal::Refusal;
 use crate::http::request::Subscribe;
 use crate::hub::{Position, Start};
@@ -25,7 +26,7 @@ struct Waiting {
     of: Token,
     /// Where it begins, if it comes with a position: the epoch and the number.
     since: Option<(Box<str>, u64)>,
-    /// The host has allowed it already.
+    /// It has its grant already, from the host or from a token.
     allowed: bool,
 }
 
@@ -100,10 +101,13 @@ impl Shard {
         if let Some(refusal) = refusal {
             return self.refuse(index, &if head { refusal.without_body() } else { refusal }, "", false);
         }
-        const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n\
-                            Content-Length: 3\r\nConnection: close\r\n\r\n";
         let body = if head { "" } else { "ok\n" };
-        self.last_bytes(index, Bytes::from([HEAD, body].concat()));
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n\
+             Content-Length: 3\r\nConnection: close\r\n\r\n{body}",
+            date::now()
+        );
+        self.last_bytes(index, Bytes::from(answer));
     }
 
     /// Why new clients should go to another hub, if this one does not follow the log that it shares with others. The

@@ -94,7 +94,7 @@ impl Shard {
                 }
             }
             None => {
-                if let Some(fd) = &self.conns[index as usize].socket {
+                if let Some(fd) = self.socket_of(index) {
                     self.turn_away(fd, head, &surplus(Reason::MaxPerAddress), self.client(index));
                 }
                 self.drop_conn(index);

@@ -5,7 +5,7 @@ use crate::framing::close::Close;
 use crate::framing::poll::{self, Note};
 use crate::framing::Transport;
 use crate::http::request::Subscribe;
-use crate::hub::Item;
+use crate::hub::{GapPosition, Item};
 use crate::shard::connection::conn::{Flags, Phase};
 use crate::shard::delivery::encoded;
 use crate::shard::delivery::fan_out::Subscribers;
@@ -13,7 +13,7 @@ use crate::shard::Shard;
 use bytes::Bytes;
 
 /// The items of a replay, and the positions of the gaps among them.
-type Told<'i> = (&'i [Item], &'i [Option<u64>]);
+type Told<'i> = (&'i [Item], &'i [GapPosition]);
 
 impl Shard {
     /// Opens a poll. It is answered at once if there are messages, otherwise when one comes.
@@ -23,12 +23,14 @@ impl Shard {
         conn.flags.set(Flags::KEEP_ALIVE, goes_on);
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
         let is_the_end = self.subscriptions.replay.is_the_end();
-        if self.subscriptions.replay.items.is_empty() && !subscribe.at_once && !is_the_end {
+        let has_all = self.subscriptions.replay.complete && self.subscriptions.replay.items.is_empty();
+        if has_all && !subscribe.at_once && !is_the_end {
             self.go_live(index);
             self.probe_adopted(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
-        // If a message came in the last step of the replay, the hub has joined the poll to its channels.
+        // If a message came in the last step of the replay, or if the poll has patterns, the hub has joined it to its
+        // channels.
         self.subscriptions.abandon();
         // A client may stop at any message of the answer.
         let gaps = self.subscriptions.replay.tell_gaps_first();
@@ -61,18 +63,21 @@ impl Shard {
     fn write_answer(&mut self, index: u32, (items, gaps): Told<'_>, position: u64, note: Note) -> bool {
         let encoder = &*self.encoder.clone();
         let Some(conn) = self.conns.get(index as usize) else { return false };
+        let id = self.side.client_ids.of(index);
         let told = items.iter().any(Item::is_gap) || !matches!(note, Note::None | Note::Ended);
         let answer = if told {
             let mut gaps = gaps.iter().copied();
-            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, &mut gaps, encoder)).collect();
+            let theirs = items.iter().filter(|item| !item.message().is_some_and(|message| message.excepts(id)));
+            let objects: Vec<Vec<u8>> = theirs.map(|item| object(item, &mut gaps, encoder)).collect();
             let cors = conn.cors.as_deref().map_or("", String::as_str);
             let position = encoder.epoch().position(position);
             let objects = objects.iter().map(Vec::as_slice);
             poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note)
         } else {
             let messages = items.iter().filter_map(Item::message);
-            self.handle.metrics.deliveries.add(items.len() as u64);
-            encoded::answer(conn, messages, (position, note), usize::MAX, encoder)
+            let count = messages.clone().filter(|message| !message.excepts(id)).count();
+            self.handle.metrics.deliveries.add(count as u64);
+            encoded::answer(conn, messages, id, (position, note), usize::MAX, encoder)
         };
         let conn = &mut self.conns[index as usize];
         self.side.limits.counted(&self.context.limits).take_back_poll(index, conn);
@@ -129,10 +134,10 @@ impl Shard {
     }
 }
 
-fn object(item: &Item, gaps: &mut impl Iterator<Item = Option<u64>>, encoder: &Encoder) -> Vec<u8> {
+fn object(item: &Item, gaps: &mut impl Iterator<Item = GapPosition>, encoder: &Encoder) -> Vec<u8> {
     if let Item::Message(message) = item {
         return Format::POLL.encode(message, encoder, false).to_vec();
     }
-    let position = encoder.epoch().position_or_elsewhere(gaps.next().flatten());
+    let position = gaps.next().map_or_else(String::new, |gap| gap.text(encoder.epoch()));
     Format::POLL.gap(item.channel(), &position, false)
 }

@@ -111,7 +111,9 @@ impl Shard {
 
     /// Sends a client away whose connection would need new keys in the kernel. It comes back with some.
     pub(in crate::shard) fn needs_new_keys(&mut self, index: u32, why: &str) {
-        let text = format_args!("sent away: {why}, and the kernel can't (option tls_kernel)");
+        let is_of_host = self.conns[index as usize].is(Flags::ADOPTED);
+        let option = if is_of_host { "the host's TLS" } else { "option tls_kernel" };
+        let text = format_args!("sent away: {why}, and the kernel can't ({option})");
         self.note_refusal(self.client(index), Reason::TlsKeys, text);
         let close = Close::going_away(self.advised_delay());
         self.close(index, close);
@@ -241,7 +243,7 @@ impl Shard {
             // No method begins with this byte, and no client of TLS could read the answer.
             Err(_) if bytes[0] == TLS_HANDSHAKE => {
                 let place = match self.conns[index as usize].is(Flags::ADOPTED) {
-                    true => "a connection that is handed over must not be encrypted",
+                    true => "a connection that is handed over must not be encrypted, except by the kernel",
                     false => "this address of listen is not one for TLS",
                 };
                 self.note_refusal(
@@ -263,7 +265,10 @@ impl Shard {
         match wish {
             Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
                 Ok(Admission::Admitted) if self.is_too_early(&subscribe) => {
-                    self.wait_for_hub(index, &subscribe, bytes, allowed);
+                    // A token's grant stays, too. Read again from the token, it would have what is revoked meanwhile.
+                    let conn = &self.conns[index as usize];
+                    let decided = allowed || (!conn.is(Flags::ADOPTED) && conn.grant.is_some());
+                    self.wait_for_hub(index, &subscribe, bytes, decided);
                     self.forget_wish();
                     return None;
                 }

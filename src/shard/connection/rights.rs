@@ -28,6 +28,7 @@ pub(in crate::shard) struct ToClose {
 impl Shard {
     /// Closes all connections of some users, each as was said first.
     pub(in crate::shard) fn close_users(&mut self, users: Vec<ToClose>) {
+        users.iter().for_each(|one| self.forget_left_checks_of(&one.user));
         if let [one] = &users[..] {
             let theirs = self.of_user(&one.user);
             return theirs.into_iter().for_each(|index| self.close_for(index, one));
@@ -49,11 +50,14 @@ impl Shard {
         if let Some(tally) = one.tally.as_ref().filter(|_| self.is_there(index)) {
             tally.add(1);
         }
+        // Nothing of it is published any more.
+        self.forget_checks(self.token(index));
         self.close(index, one.close.clone());
     }
 
     /// Takes channels from all connections of a user, for as long as those last.
     pub(in crate::shard) fn revoke(&mut self, user: &str, channels: &ChannelPattern, reason: &str) {
+        self.revoke_checks(user, channels);
         for index in self.of_user(user) {
             let Some(Conn { grant: Some(grant), .. }) = self.conns.get_mut(index as usize) else { continue };
             *grant = Arc::new(grant.without(channels));
@@ -72,6 +76,15 @@ impl Shard {
         let host = host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
         let user = conn.grant.as_ref().and_then(|grant| grant.user()).cloned();
+        if user.as_ref() != grant.user() {
+            // What waits for the host is the user's before. Published later, it would be the new user's.
+            let of = self.token(index);
+            self.end_calls_of_user_before(index);
+            self.end_checks_of_user_before(of);
+            if !self.is_there(index) {
+                return;
+            }
+        }
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
         if self.close_if_user_changed(index, user.as_deref()) {
             return;

@@ -64,6 +64,8 @@ impl Shard {
                 conn.timer.wheel_at = 0;
                 let has_ended = conn.ends_at().is_some_and(|at| at <= clock::unix_seconds());
                 if has_ended {
+                    // Nothing of it is published any more.
+                    self.forget_checks(token);
                     self.close(index, Close::NOT_ALLOWED);
                 } else if conn.timer.deadline > tick {
                     let look_at = self.look_at(index);

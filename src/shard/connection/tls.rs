@@ -4,11 +4,12 @@ use crate::context::client::Client;
 use crate::context::Context;
 use crate::http::refusal::Refusal;
 use crate::limits::{AddressKey, Peer};
-use crate::metrics::Reason;
+use crate::metrics::{Reason, TlsPlace};
 use crate::shard::connection::conn::Flags;
 use crate::shard::connection::sink::{Gone, Read, Sink, Unfinished};
 use crate::shard::turn::command::ShardHandle;
 use crate::shard::Shard;
+use crate::sys::encryption::Version;
 use crate::sys::epoll::Watch;
 use crate::tls::kernel::{InKernel, Link};
 use crate::tls::outcome;
@@ -216,6 +217,13 @@ impl Shard {
         if self.draining() && self.find(token).is_some() {
             self.send_away(index);
         }
+    }
+
+    /// A connection of the host's gets the sink for the kernel, which encrypts and decrypts it already.
+    pub(in crate::shard) fn enter_encrypted(&mut self, index: u32, fd: OwnedFd, version: Version) {
+        self.context.metrics.tls_places.add(TlsPlace::HandedOver);
+        self.conns[index as usize].flags.insert(Flags::WRITES_WATCHED);
+        self.side.sinks.insert(index, Box::new(InKernel::new(fd, version, Vec::new())));
     }
 
     fn leave_out_secured(&mut self, mut secured: Secured, refusal: &Refusal) {

@@ -3,11 +3,12 @@
 //! None of this is looked at before a socket was full. A message that was begun is always written to its end.
 
 use crate::framing::close::Close;
-use crate::hub::{Message, SlowPolicy};
+use crate::hub::{is_pattern, Message, SlowPolicy};
 use crate::metrics::losses::Loss;
+use crate::shard::connection::conn::Phase;
 use crate::shard::delivery::outbox::{Gap, Outbox, Piece, Wire, PIECE_WEIGHT};
 use crate::shard::Shard;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -26,22 +27,24 @@ impl Outbox {
     pub(in crate::shard) fn replace_old(&mut self, wire: &Wire<'_>) -> Vec<Lost> {
         self.take_apart(SlowPolicy::Latest, wire);
         let begun = usize::from(self.offset > 0);
-        let mut newest = FxHashSet::default();
+        let mut newest: FxHashMap<Option<Arc<str>>, u64> = FxHashMap::default();
+        for message in self.pieces.iter().skip(begun).filter_map(replaceable) {
+            let seq = newest.entry(message.channel_name().cloned()).or_default();
+            *seq = message.seq().max(*seq);
+        }
         let mut lost = Lots::default();
         let mut kept = VecDeque::new();
-        for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate().rev() {
-            match &piece {
-                Piece::Message(message) if place >= begun && message.slow() == SlowPolicy::Latest => {
-                    if newest.insert(message.channel_name().cloned()) {
-                        kept.push_front(piece);
-                    } else {
-                        lost.add(message);
-                    }
+        // The newest is mostly the last. But what a client asks for of a channel that it has by a pattern is older than
+        // what waits.
+        for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate() {
+            match replaceable(&piece).filter(|_| place >= begun) {
+                Some(message) if newest.get(&message.channel_name().cloned()) != Some(&message.seq()) => {
+                    lost.add(message)
                 }
-                _ => kept.push_front(piece),
+                _ => kept.push_back(piece),
             }
         }
-        self.pieces = kept;
+        self.pieces = without_outrun(kept, begun);
         self.recount(wire);
         self.replaceable = false;
         lost.into_list()
@@ -91,7 +94,8 @@ impl Outbox {
                 }
             };
             kept.extend(hole.take_if(|hole| hole.channel != next.channel).map(Piece::Gap));
-            hole = Some(next);
+            // What a client asks for may be older than what waits: see `replace_old`.
+            hole = hole.filter(|hole| hole.seq > next.seq).or(Some(next));
         }
         kept.extend(hole.map(Piece::Gap));
         for piece in kept.iter_mut() {
@@ -104,7 +108,7 @@ impl Outbox {
                 }
             }
         }
-        self.pieces = kept;
+        self.pieces = without_outrun(kept, begun);
         self.recount(wire);
         lost.into_list()
     }
@@ -114,9 +118,10 @@ impl Outbox {
         self.pieces.iter().filter(|piece| matches!(piece, Piece::Gap(_))).count()
     }
 
-    /// Pieces that wait, but for gaps.
+    /// Pieces that wait, but for gaps and positions.
     fn waiting(&self) -> usize {
-        self.pieces.len() - self.gaps()
+        let told = |piece: &&Piece| matches!(piece, Piece::Gap(_) | Piece::Position(_));
+        self.pieces.len() - self.pieces.iter().filter(told).count()
     }
 
     /// Whether the outbox is within the bound, or holds a single message that is larger than the bound.
@@ -159,6 +164,26 @@ impl Outbox {
     }
 }
 
+/// The message of a piece, if a newer one may take its place.
+fn replaceable(piece: &Piece) -> Option<&Arc<Message>> {
+    match piece {
+        Piece::Message(message) if message.slow() == SlowPolicy::Latest => Some(message),
+        _ => None,
+    }
+}
+
+/// Drops positions that are followed by something that leads further, now that messages between them have given way.
+fn without_outrun(pieces: VecDeque<Piece>, begun: usize) -> VecDeque<Piece> {
+    let mut kept: VecDeque<Piece> = VecDeque::with_capacity(pieces.len());
+    for piece in pieces {
+        while kept.len() > begun && kept.back().is_some_and(|last| last.is_outrun_by(&piece)) {
+            kept.pop_back();
+        }
+        kept.push_back(piece);
+    }
+    kept
+}
+
 /// Messages lost, by channel.
 #[derive(Default)]
 struct Lots(FxHashMap<Option<Arc<str>>, Lost>);
@@ -183,7 +208,7 @@ impl Shard {
     /// Makes room in an outbox that is full, as its channels' policies allow, or ends the connection.
     pub(in crate::shard) fn apply_slow_policies(&mut self, index: u32) {
         let limit = self.outbox_limit();
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
         let wire = conn.wire(&self.encoder);
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
         let before = outbox.weight();
@@ -232,7 +257,8 @@ impl Shard {
         self.handle.metrics.slow_closed.add(1);
         // While it catches up its channels are only named.
         let awaited = conn.awaited().iter().map(|name| Arc::from(&**name));
-        for name in self.subscriptions.channels.names(conn).into_iter().chain(awaited) {
+        let names = self.subscriptions.channels.names(conn).into_iter().chain(awaited);
+        for name in names.filter(|name| !is_pattern(name)) {
             self.context.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
         }
     }

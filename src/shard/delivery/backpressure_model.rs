@@ -3,14 +3,16 @@
 //! Whatever is written in whatever parts between: each line comes whole, all in order. What may not give way comes. Of
 //! a channel that drops, gaps have told of all that is missing before anything with a greater number comes, so that a
 //! client may be cut off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
+//! Positions of messages that leave the client out come, or something that leads further, and do not pile up.
 
 use crate::dialect::{Encoder, Format};
 use crate::fuzzing::Source;
 use crate::hub::{
-    ChannelPattern, Cut, Epoch, Hub, Join, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention,
-    Settings, SlowPolicy, Start,
+    ChannelPattern, ClientId, Cut, Epoch, Hub, Join, Mailbox, Message, Outgoing, Publication, Replay, Request,
+    Retention, Settings, SlowPolicy, Start,
 };
 use crate::shard::delivery::backpressure::Lost;
+use crate::shard::delivery::excepting::add_for;
 use crate::shard::delivery::outbox::{Block, Outbox, Piece, Wire, PIECE_WEIGHT};
 use crate::shard::turn::command::ShardHandle;
 use bytes::Bytes;
@@ -47,6 +49,8 @@ struct World {
     outbox: Box<Outbox>,
     /// Each message put in, by its number: its channel and its line.
     put: BTreeMap<u64, (&'static str, Vec<u8>)>,
+    /// The positions put in, and their channels.
+    told: BTreeMap<u64, &'static str>,
     /// How many lines were put in that are no messages.
     plain: usize,
     written: Vec<u8>,
@@ -84,6 +88,7 @@ impl World {
             outbox: Outbox::new(&handle),
             handle,
             put: BTreeMap::new(),
+            told: BTreeMap::new(),
             plain: 0,
             written: Vec::new(),
             lost: BTreeMap::new(),
@@ -92,7 +97,8 @@ impl World {
 
     fn step(&mut self, source: &mut Source<'_>) {
         let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
-        match source.below(8) {
+        match source.below(9) {
+            8 => self.put_position(source.below(CHANNELS.len())),
             0..=2 => {
                 let message = self.message(source.below(CHANNELS.len()), source.below(200));
                 let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
@@ -130,12 +136,35 @@ impl World {
         }
         let held = self.waiting().len() + self.outbox.offset + self.outbox.len() * PIECE_WEIGHT;
         assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, held, "the gauge");
+        let begun = usize::from(self.outbox.offset > 0);
+        let unbegun: Vec<&Piece> = self.outbox.pieces.iter().skip(begun).collect();
+        assert!(
+            unbegun.windows(2).all(|two| !two[0].is_outrun_by(two[1])),
+            "a position that says nothing: {unbegun:?}"
+        );
+    }
+
+    /// A message that leaves the client out.
+    fn put_position(&mut self, channel: usize) {
+        let id = Some(ClientId::from_bytes([1; 16]));
+        let message = self.message_except(channel, 10, id);
+        self.put.remove(&message.seq());
+        self.told.insert(message.seq(), CHANNELS[channel]);
+        let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
+        let mut pieces = Vec::new();
+        add_for(&mut pieces, message, id, &wire);
+        pieces.into_iter().for_each(|piece| self.outbox.push(piece, &wire));
     }
 
     /// A message that the hub has numbered.
     fn message(&mut self, channel: usize, size: usize) -> Arc<Message> {
+        self.message_except(channel, size, None)
+    }
+
+    fn message_except(&mut self, channel: usize, size: usize, except: Option<ClientId>) -> Arc<Message> {
         let channel = CHANNELS[channel];
-        let message = Message::new(&Publication::new("", "x".repeat(size).as_bytes()), false, b"");
+        let data = "x".repeat(size);
+        let message = Message::new(&Publication { except, ..Publication::new("", data.as_bytes()) }, false, b"");
         self.hub.publish(Outgoing::new(channel, None, message), 0).expect("there is room");
         let message = self.mailbox.pop().expect("it is subscribed").message;
         let line = Format::STREAM.encode(&message, &self.encoder, false).to_vec();
@@ -187,9 +216,11 @@ impl World {
                     (*seq, None)
                 }
                 None => {
-                    let (seq, channel) = self.gap(line);
-                    gaps.insert(seq, channel);
-                    (seq, Some(channel))
+                    let (seq, channel, is_gap) = self.gap(line);
+                    if is_gap {
+                        gaps.insert(seq, channel);
+                    }
+                    (seq, Some(channel).filter(|_| is_gap))
                 }
             };
             lines.push((seq, gone));
@@ -197,6 +228,7 @@ impl World {
             last = seq;
         }
         assert_eq!(plain, self.plain, "what is no message never gives way");
+        assert!(self.told.keys().all(|seq| *seq <= last), "a position is lost: {:?}, {last}", self.told);
         for name in CHANNELS {
             let all = || self.put.iter().filter(|(_, (channel, _))| *channel == name).map(|(seq, _)| *seq);
             let missing: Vec<u64> = all().filter(|seq| !came.contains(seq)).collect();
@@ -234,14 +266,18 @@ impl World {
         }
     }
 
-    /// The place and the channel of a gap.
-    fn gap(&self, line: &[u8]) -> (u64, &'static str) {
+    /// The place and the channel of a gap, or of a position.
+    fn gap(&self, line: &[u8]) -> (u64, &'static str, bool) {
         let text = String::from_utf8_lossy(line);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert_eq!(value["type"], "gap", "a line that nobody put in: {text}");
+        let is_gap = value["type"] == "gap";
+        assert!(is_gap || value["type"] == "position", "a line that nobody put in: {text}");
         let seq = value["id"].as_str().and_then(|id| id.rsplit('-').next()?.parse().ok()).expect("a position");
-        let (channel, _) = self.put.get(&seq).expect("a gap stands for a message");
-        assert_eq!(value["channel"].as_str().unwrap_or(""), *channel);
-        (seq, channel)
+        let channel = match is_gap {
+            true => self.put.get(&seq).expect("a gap stands for a message").0,
+            false => self.told.get(&seq).copied().expect("a position that was put in"),
+        };
+        assert_eq!(value["channel"].as_str().unwrap_or(""), channel);
+        (seq, channel, is_gap)
     }
 }

@@ -81,6 +81,25 @@ fn of_each_channel_the_newest_is_left_where_it_was() {
     assert_eq!((bench.handle.metrics.outboxes.get(), bench.handle.metrics.outbox_bytes.get()), (0, 0));
 }
 
+/// A client may ask for older messages of a channel that it has by a pattern: they stand behind newer ones.
+#[test]
+fn the_newest_is_left_and_the_last_is_told_whatever_stands_behind() {
+    let bench = Bench::new();
+    let in_order = |lines: &[&str], order: &[usize]| -> Vec<Piece> {
+        let pieces = pieces(lines);
+        order.iter().map(|place| pieces[*place].clone()).collect()
+    };
+    let mut outbox = bench.outbox(in_order(&["l 1", "l 2", "x 3", "l 4"], &[3, 0, 2, 1]), 0);
+    outbox.replace_old(&bench.wire());
+    assert_eq!(bench.shown(&outbox), ["l 4", "x 3"]);
+    drop(outbox);
+    let mut outbox = bench.outbox(in_order(&["d 1", "d 2", "d 3", "d 4"], &[2, 0, 1, 3]), 0);
+    let one = outbox.pieces[0].bytes(&bench.wire()).len() + PIECE_WEIGHT;
+    let two_less = outbox.weight() - one - one / 2;
+    outbox.drop_oldest(two_less, &bench.wire());
+    assert_eq!(bench.shown(&outbox), ["!3", "d 2", "d 4"]);
+}
+
 #[test]
 fn the_oldest_go_and_gaps_tell_of_them_where_they_were() {
     let bench = Bench::new();

@@ -6,7 +6,7 @@
 use crate::framing::close::Close;
 use crate::framing::poll::Note;
 use crate::framing::Transport;
-use crate::hub::{Act, ChannelPattern, Delivery, Epoch, Item, ELSEWHERE};
+use crate::hub::{Act, ChannelPattern, Delivery, Epoch, GapPosition, Item};
 use crate::shard::connection::conn::{Flags, Phase, Subs};
 use crate::shard::connection::rights::ToClose;
 use crate::shard::delivery::fan_out::{deliver_taken, Delivering, BATCH, BATCHES};
@@ -105,7 +105,7 @@ impl Shard {
     }
 
     /// Does the acts that were taken, and what breaks mean for users, in their order.
-    fn do_put_off(&mut self) {
+    pub(in crate::shard) fn do_put_off(&mut self) {
         let mut users = Vec::new();
         for act in std::mem::take(&mut self.delivery.put_off) {
             if act.may_lack_acts() {
@@ -161,11 +161,14 @@ impl Shard {
     }
 
     /// The log has lost entries that this hub has not read. Some may have been acts on users, so all users come back, and
-    /// get what their grants say then.
+    /// get what their grants say then. What they have published and waits for the host is not published: the rights for
+    /// it may be gone.
     fn close_users_anew(&mut self) {
+        self.forget_left_checks(true);
         let theirs =
             self.conns.iter().filter(|(_, conn)| conn.grant.as_ref().is_some_and(|grant| grant.user().is_some()));
         for index in theirs.map(|(index, _)| index as u32).collect::<Vec<_>>() {
+            self.forget_checks(self.token(index));
             self.close(index, Close::LOST);
         }
     }
@@ -193,7 +196,8 @@ impl Shard {
         if conn.phase == Phase::Open(Transport::Poll) {
             let items: Vec<Item> = names.into_iter().map(|name| Item::Loss(name, gap)).collect();
             self.handle.metrics.gaps.add(items.len() as u64);
-            let positions: Vec<Option<u64>> = (1..=items.len()).map(|at| (at == items.len()).then_some(gap)).collect();
+            let of_last = |at: usize| if at == items.len() { GapPosition::Behind(gap) } else { GapPosition::Elsewhere };
+            let positions: Vec<GapPosition> = (1..=items.len()).map(of_last).collect();
             self.answer_alone(index, (&items, &positions), gap, Note::None);
             return;
         }
@@ -204,7 +208,8 @@ impl Shard {
         let (chunks, last) = (conn.is(Flags::CHUNKS), names.len());
         let gap_in = |(place, name): (usize, &Arc<str>)| {
             // A client that is cut off between two of them comes back from nowhere, and is then told of all of them.
-            let position = if place + 1 == last { epoch.position(gap) } else { ELSEWHERE.into() };
+            let position = if place + 1 == last { GapPosition::Behind(gap) } else { GapPosition::Elsewhere };
+            let position = position.text(epoch);
             Piece::Bytes(conn.format.gap(Some(name), &position, chunks).into())
         };
         let pieces: Vec<Piece> = names.iter().enumerate().map(gap_in).collect();

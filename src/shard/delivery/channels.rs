@@ -3,13 +3,13 @@
 //! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's
 //! messages of a turn are put together once for them; those with several channels get theirs merged.
 
-use crate::hub::{ChannelId, Delivery, Ended, Leave, Mark};
+use crate::hub::{is_id_of_pattern, ChannelId, Delivery, Ended, Leave, Mark, Prefixes};
 use crate::shard::connection::conn::{Conn, Sub, Subs};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::sync::Arc;
 
-/// The subscribers of one channel on this shard.
+/// The subscribers of one channel on this shard, or of one pattern. Those of a pattern are all in `multi`.
 #[derive(Debug)]
 pub(in crate::shard) struct Local {
     pub(in crate::shard) name: Arc<str>,
@@ -29,6 +29,11 @@ pub(in crate::shard) struct Local {
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Channels {
     locals: FxHashMap<ChannelId, Local>,
+    /// The patterns among them.
+    pub(super) patterns: Prefixes,
+    /// By connection and pattern: the number after which the connection has what the pattern fits, where that is before it
+    /// joined. Only for those that may subscribe to more.
+    pub(super) read_from: FxHashMap<(u32, ChannelId), u64>,
     /// Subscriptions that ended in this turn. At its end the hub is told of all, under one lock.
     left: FxHashMap<ChannelId, u32>,
     leaves: Vec<Leave>,
@@ -54,7 +59,8 @@ impl Channels {
         joined: u64,
     ) {
         let Some(conn) = conns.get_mut(index as usize) else { return };
-        if let (Subs::None, [(channel, name)]) = (&conn.subs, channels) {
+        let only = channels.first().filter(|(channel, _)| channels.len() == 1 && !is_id_of_pattern(*channel));
+        if let (Subs::None, Some((channel, name))) = (&conn.subs, only) {
             let local = self.local(*channel, name, joined);
             conn.subs = Subs::One { channel: *channel, slot: local.solo.len() as u32 };
             local.solo.push(index);
@@ -274,11 +280,14 @@ impl Channels {
                 self.ended -= 1;
             }
         }
+        self.read_from.values_mut().for_each(|after| *after = number.min(*after));
     }
 
     /// Forgets all channels. Subscriptions that ended before are counted, and the hub is told with the next leaves.
     pub(in crate::shard) fn forget_all(&mut self) {
         self.locals.clear();
+        self.patterns = Prefixes::default();
+        self.read_from = FxHashMap::default();
         self.ended = 0;
     }
 
@@ -287,9 +296,11 @@ impl Channels {
         self.leaves.clear();
         for (channel, count) in self.left.drain() {
             let last = self.locals.get(&channel).is_none_or(|local| local.solo.is_empty() && local.multi.is_empty());
-            if last {
-                let ended = self.locals.remove(&channel).is_some_and(|local| local.ended.is_some());
-                self.ended -= usize::from(ended);
+            if let Some(local) = last.then(|| self.locals.remove(&channel)).flatten() {
+                self.ended -= usize::from(local.ended.is_some());
+                if is_id_of_pattern(channel) {
+                    self.patterns.remove(&local.name);
+                }
             }
             self.leaves.push(Leave { channel, count, last });
         }
@@ -297,10 +308,16 @@ impl Channels {
         if self.locals.capacity() > 1024 && self.locals.len() * 8 < self.locals.capacity() {
             self.locals.shrink_to(self.locals.len() * 2);
         }
+        if self.read_from.capacity() > 1024 && self.read_from.len() * 8 < self.read_from.capacity() {
+            self.read_from.shrink_to(self.read_from.len() * 2);
+        }
         &self.leaves
     }
 
     fn local(&mut self, channel: ChannelId, name: &Arc<str>, joined: u64) -> &mut Local {
+        if is_id_of_pattern(channel) {
+            self.patterns.insert(name, channel);
+        }
         let local = self.locals.entry(channel).or_insert_with(|| Local {
             name: name.clone(),
             solo: Vec::new(),
@@ -358,11 +375,14 @@ impl Channels {
     fn leave_multi(&mut self, conns: &mut Slab<Conn>, channel: ChannelId, slot: u32) {
         *self.left.entry(channel).or_insert(0) += 1;
         let Some(local) = self.locals.get_mut(&channel) else { return };
-        local.multi.swap_remove(slot as usize);
+        let (index, _) = local.multi.swap_remove(slot as usize);
         if let Some((moved, place)) = local.multi.get(slot as usize) {
             if let Some(Conn { subs: Subs::Many(subs), .. }) = conns.get_mut(*moved as usize) {
                 subs[*place as usize].slot = slot;
             }
+        }
+        if is_id_of_pattern(channel) {
+            self.read_from.remove(&(index, channel));
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::dialect::{Encoder, Format};
 use crate::framing::poll::{self, Note};
-use crate::hub::{Message, SlowPolicy};
+#[cfg(test)]
+use crate::hub::planted;
+use crate::hub::{ClientId, Message, SlowPolicy};
 use crate::shard::connection::conn::{Conn, Flags};
 use crate::shard::delivery::outbox::{Block, Piece};
 use bytes::BytesMut;
@@ -36,7 +38,7 @@ impl Run {
             pieces: Vec::new(),
         };
         if run.format == Format::POLL {
-            run.pieces.push(Piece::Bytes(answer(conn, messages, (0, note), limit, encoder).into()));
+            run.pieces.push(Piece::Bytes(answer(conn, messages, None, (0, note), limit, encoder).into()));
             return run;
         }
         let wire = conn.wire(encoder);
@@ -103,15 +105,22 @@ impl<'m> Growing<'m> {
 }
 
 /// The answer to a poll, at least up to `position`. The client gets messages beyond `limit` bytes by its next request, and
-/// the end of its streams is noted only with all of them.
+/// the end of its streams is noted only with all of them. Messages that leave out the client with this id are not in it,
+/// but its position is behind them.
 pub(in crate::shard) fn answer<'m>(
     conn: &Conn,
     messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
+    id: Option<ClientId>,
     (position, note): (u64, Note),
     limit: usize,
     encoder: &Encoder,
 ) -> Vec<u8> {
     let mut weight = 0;
+    #[cfg(test)]
+    let position = match messages.clone().last() {
+        Some(last) if planted::is(planted::Mistake::AnswerIsAhead) => last.seq(),
+        _ => position,
+    };
     // Only then it matters whether the answer has the newest.
     let newest = (note == Note::Ended).then(|| messages.clone().last().map(|message| message.seq()));
     let messages = messages.take_while(move |message| {
@@ -122,7 +131,8 @@ pub(in crate::shard) fn answer<'m>(
     let last = messages.clone().last().map(|message| message.seq());
     let note = if newest.is_some_and(|newest| newest != last) { Note::None } else { note };
     let position = last.map_or(position, |last| last.max(position));
-    let objects = messages.map(|message| Format::POLL.encode(message, encoder, false));
+    let theirs = messages.filter(|message| !message.excepts(id));
+    let objects = theirs.map(|message| Format::POLL.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
     poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), note)
 }

@@ -12,6 +12,7 @@ use crate::dialect::{Encoder, Format};
 use crate::framing::poll::Note;
 use crate::framing::Transport;
 use crate::hub::{ChannelId, Delivery, Mailbox, BROADCAST};
+use crate::shard::connection::client_ids::ClientIds;
 use crate::shard::connection::close::Counted;
 use crate::shard::connection::conn::{Conn, Flags, Token};
 use crate::shard::connection::sink::{Gone, Sinks};
@@ -52,6 +53,8 @@ pub(in crate::shard) struct Delivering {
     pub(in crate::shard) breaks: u32,
     /// Acts on users that came where no connection may end. They are done next.
     pub(in crate::shard) put_off: Vec<Delivery>,
+    /// True if a message of the batch leaves out a client that is here.
+    pub(in crate::shard) excepting: bool,
 }
 
 /// The effect of a fan-out on a connection.
@@ -74,6 +77,7 @@ pub(in crate::shard) struct FanOut<'s> {
     pub(in crate::shard) conns: &'s mut Slab<Conn>,
     pub(in crate::shard) channels: &'s mut Channels,
     pub(in crate::shard) sinks: &'s mut Sinks,
+    pub(in crate::shard) ids: &'s ClientIds,
     pub(in crate::shard) state: &'s mut Delivering,
     pub(in crate::shard) counted: Counted<'s>,
     pub(in crate::shard) encoder: &'s Encoder,
@@ -141,6 +145,8 @@ impl Shard {
     /// Delivers the mailbox up to a message, and not beyond.
     pub(in crate::shard) fn deliver_until(&mut self, position: u64) {
         if self.context.engine.is_shared() {
+            // Acts before a break that was met a moment ago stand before these messages.
+            self.do_put_off();
             while self.deliver_some(position, Markers::Acts) {}
             return;
         }
@@ -156,6 +162,7 @@ impl Subscribers for Shard {
             conns: &mut self.conns,
             channels: &mut self.subscriptions.channels,
             sinks: &mut self.side.sinks,
+            ids: &self.side.client_ids,
             state: &mut self.delivery,
             counted: self.side.limits.counted(&self.context.limits),
             encoder: &self.encoder,
@@ -194,7 +201,15 @@ pub(in crate::shard) fn deliver_batch(to: &mut impl Subscribers, position: u64) 
 /// Delivers a batch that was taken from the mailbox; true when there may be more.
 pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Delivery>) -> bool {
     let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
-    let traced = to.fan_out().traced(&batch);
+    // Most batches have none, and then no parts are put together to ask for them.
+    let traced = match batch.iter().any(|delivery| delivery.ticket.is_one()) {
+        true => to.fan_out().traced(&batch),
+        false => Vec::new(),
+    };
+    // Most batches have no message that leaves somebody out. Then nobody is looked for.
+    if batch.iter().any(|delivery| delivery.message.except().is_some()) {
+        to.fan_out().look_for_excepted(&batch);
+    }
     let ended = ended_streams::ended_in(&batch);
     to.fan_out().channels.note_batch(&batch, !ended.is_empty());
     for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
@@ -207,6 +222,7 @@ pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Deli
     if sampled {
         note_latency(handle, &batch);
     }
+    state.excepting = false;
     let more = state.recycle(batch);
     if !ended.is_empty() {
         to.have_ended(&ended);
@@ -286,17 +302,23 @@ impl FanOut<'_> {
         let Some(&first) = places.first() else { return };
         #[cfg(test)]
         crate::shard::panic_tests::maybe_panic(batch[first as usize].message.data());
+        let message = |place: &u32| &batch[*place as usize].message;
+        let excepting = self.state.excepting && places.iter().any(|place| message(place).except().is_some());
         let all_new = batch[first as usize].message.seq() > settled;
         let mut runs: Vec<Run> = Vec::new();
-        let message = |place: &u32| &batch[*place as usize].message;
         for &index in subscribers {
-            let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+            let Some(conn) = self.conns.get(index as usize) else { continue };
             let known = if all_new { 0 } else { places.partition_point(|place| message(place).seq() <= conn.joined) };
             let places = &places[known..];
             if places.is_empty() {
                 continue;
             }
             let messages = places.iter().map(message);
+            let id = if excepting { self.left_out(index, messages.clone()) } else { None };
+            if let Some(id) = id {
+                self.write_all_but(index, messages, id, note);
+                continue;
+            }
             let encoder = self.encoder;
             let mut own = None;
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {

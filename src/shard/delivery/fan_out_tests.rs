@@ -1,5 +1,5 @@
 //! A fan-out without a shard and without sockets. Sinks take their bytes in whatever parts, fill up, and go; each gets
-//! the messages of its channels, once and in order, up to its end.
+//! the messages of its channels, once and in order, up to its end; but those that leave it out.
 
 use super::channels::Channels;
 use super::fan_out::{deliver_batch, Delivering, FanOut, Fate, Subscribers};
@@ -9,9 +9,11 @@ use crate::dialect::{Compression, Dialect, Encoder, Format};
 use crate::framing::Transport;
 use crate::fuzzing::random::Random;
 use crate::hub::{
-    ChannelId, Cut, Epoch, Hub, Join, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start,
+    ChannelId, ClientId, Cut, Epoch, Hub, Join, Message, Outgoing, Publication, Replay, Request, Retention, Settings,
+    Start,
 };
 use crate::limits::Limits;
+use crate::shard::connection::client_ids::ClientIds;
 use crate::shard::connection::close::Counted;
 use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
 use crate::shard::connection::sink::Sinks;
@@ -35,6 +37,7 @@ struct World {
     conns: Slab<Conn>,
     channels: Channels,
     sinks: Sinks,
+    ids: ClientIds,
     state: Delivering,
     clients: Vec<Client>,
 }
@@ -44,6 +47,7 @@ struct Client {
     sink: Recorder,
     format: Format,
     chunks: bool,
+    id: Option<ClientId>,
     on: Vec<&'static str>,
     expected: Vec<u8>,
     ended: Option<Fate>,
@@ -55,6 +59,7 @@ impl Subscribers for World {
             conns: &mut self.conns,
             channels: &mut self.channels,
             sinks: &mut self.sinks,
+            ids: &self.ids,
             state: &mut self.state,
             counted: Counted { addresses: &mut [], limits: &self.limits },
             encoder: &self.encoder,
@@ -76,6 +81,7 @@ impl Subscribers for World {
                 Fate::Gone | Fate::Slow => {
                     self.channels.leave_all(&mut self.conns, index);
                     self.conns.remove(index as usize);
+                    self.ids.forget(index);
                     let client = self.clients.iter_mut().find(|client| client.index == index);
                     client.unwrap().ended = Some(fate);
                 }
@@ -102,6 +108,7 @@ impl World {
             conns: Slab::new(),
             channels: Channels::default(),
             sinks: Sinks::default(),
+            ids: ClientIds::default(),
             state: Delivering::default(),
             clients: Vec::new(),
         };
@@ -117,6 +124,11 @@ impl World {
             Format::new(Transport::Sse, Dialect::Push, Compression::None),
             Format::new(Transport::WebSocket, Dialect::Push, Compression::None),
         ][self.random.below(3)];
+        let id = (self.random.below(3) == 0).then(|| id(self.random.below(2) as u8));
+        if id.is_some() {
+            // Raw frames have no place for a position. So nothing comes in place of a message that leaves a client out.
+            conn.format = Format::new(Transport::WebSocket, Dialect::Raw, Compression::None);
+        }
         conn.flags.set(Flags::CHUNKS, conn.format.transport().is_chunked() && self.random.below(2) == 0);
         conn.flags.insert(Flags::LIVE);
         conn.phase = Phase::Open(Transport::Stream);
@@ -126,9 +138,10 @@ impl World {
         let on: Vec<&str> = (first..first + count).map(|n| CHANNELS[n % 3]).collect();
         let (position, channels) = self.join_hub(0, &on);
         self.channels.join(&mut self.conns, index, &channels, position);
+        self.ids.set(index, id);
         let sink = Recorder::default();
         self.sinks.insert(index, Box::new(sink.clone()));
-        self.clients.push(Client { index, sink, format, chunks, on, expected: Vec::new(), ended: None });
+        self.clients.push(Client { index, sink, format, chunks, id, on, expected: Vec::new(), ended: None });
     }
 
     fn join_hub(&self, shard: usize, names: &[&str]) -> (u64, Vec<(ChannelId, Arc<str>)>) {
@@ -155,11 +168,15 @@ impl World {
     fn publish(&mut self) {
         let channel = ["a", "b", "c", ""][self.random.below(4)];
         let data = "xy".repeat(self.random.below(300));
-        let message = Message::new(&Publication::new("", data.as_bytes()), false, b"");
+        // Nobody has the last id.
+        let except = [None, None, Some(id(0)), Some(id(1)), Some(id(7))][self.random.below(5)];
+        let message = Message::new(&Publication { except, ..Publication::new("", data.as_bytes()) }, false, b"");
         self.hub.publish(Outgoing::new(channel, None, message), 0).unwrap();
         let message = self.witness.mailbox.pop().unwrap().message;
-        let gets =
-            |client: &&mut Client| client.ended.is_none() && (channel.is_empty() || client.on.contains(&channel));
+        let gets = |client: &&mut Client| {
+            let is_on = channel.is_empty() || client.on.contains(&channel);
+            client.ended.is_none() && is_on && !message.excepts(client.id)
+        };
         for client in self.clients.iter_mut().filter(gets) {
             client.expected.extend_from_slice(client.format.encode(&message, &self.encoder, client.chunks));
         }
@@ -180,6 +197,10 @@ impl World {
             conn.outbox = None;
         }
     }
+}
+
+fn id(n: u8) -> ClientId {
+    ClientId::from_bytes([n; 16])
 }
 
 #[test]

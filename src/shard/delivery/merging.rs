@@ -1,14 +1,19 @@
-//! Messages for connections with several channels. They are merged over a batch: each connection is written to once,
-//! and gets its messages in the order of the batch.
+//! Messages for connections with several channels, or with patterns. They are merged over a batch: each connection is
+//! written to once, and gets its messages in the order of the batch.
 
 use crate::dialect::Format;
 use crate::framing::poll::Note;
-use crate::hub::{ChannelId, Delivery};
+#[cfg(test)]
+use crate::hub::planted;
+use crate::hub::{ChannelId, Delivery, Message};
 use crate::shard::connection::conn::{Conn, Subs};
+use crate::shard::delivery::channels::Local;
 use crate::shard::delivery::encoded;
 use crate::shard::delivery::fan_out::FanOut;
 use crate::shard::delivery::outbox::Piece;
 use bytes::Bytes;
+use slab::Slab;
+use std::sync::Arc;
 
 /// The number of merged messages after which they are written before more are merged. It bounds the memory.
 const MAX_MERGED: usize = 1 << 18;
@@ -52,18 +57,10 @@ impl FanOut<'_> {
             if self.state.merge.entries.len() > MAX_MERGED {
                 return place;
             }
-            let Some(local) = self.channels.get(delivery.channel) else { continue };
-            let seq = delivery.message.seq();
-            let all_new = seq > local.settled;
-            for &(index, sub) in &local.multi {
-                let Some(conn) = self.conns.get_mut(index as usize) else { continue };
-                let knows = || match &conn.subs {
-                    Subs::Many(subs) => subs.get(sub as usize).is_none_or(|sub| sub.joined >= seq),
-                    Subs::None | Subs::One { .. } => true,
-                };
-                if all_new || !knows() {
-                    self.state.merge.add(index, conn, place as u32);
-                }
+            let message = (place as u32, delivery.message.seq());
+            let named = self.channels.get(delivery.channel);
+            for local in named.into_iter().chain(self.channels.fitting(delivery)) {
+                self.state.merge.add_all(self.conns, local, message);
             }
         }
         batch.len()
@@ -76,18 +73,28 @@ impl FanOut<'_> {
         for &index in &conns {
             let Some(conn) = self.conns.get_mut(index as usize) else { continue };
             let list = std::mem::replace(&mut conn.merged, List::EMPTY);
+            if self.state.excepting {
+                let places = self.state.merge.places(list);
+                let messages: Vec<&Arc<Message>> = places.map(|place| &batch[place as usize].message).collect();
+                if let Some(id) = self.left_out(index, messages.iter().copied()) {
+                    let note = self.note_of(index, messages.last().map_or(0, |message| message.seq()));
+                    self.write_all_but(index, messages.into_iter(), id, note);
+                    continue;
+                }
+            }
             let places = self.state.merge.places(list);
             pieces.clear();
             pieces.extend(places.map(|place| Piece::Message(batch[place as usize].message.clone())));
             let count = pieces.len();
+            let Some(conn) = self.conns.get(index as usize) else { continue };
             if conn.format == Format::POLL {
                 let messages = pieces.iter().filter_map(|piece| match piece {
                     Piece::Message(message) => Some(message),
                     _ => None,
                 });
                 let last = messages.clone().last().map_or(0, |message| message.seq());
-                let note = if self.channels.all_ended(conn, last) { Note::Ended } else { Note::None };
-                let answer = encoded::answer(conn, messages, (0, note), self.bounds.outbox, self.encoder);
+                let note = self.note_of(index, last);
+                let answer = encoded::answer(conn, messages, None, (0, note), self.bounds.outbox, self.encoder);
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);
@@ -99,10 +106,42 @@ impl FanOut<'_> {
         merge.conns = conns;
         merge.conns.clear();
     }
+
+    /// The note for a poll, whose last message has this number.
+    fn note_of(&self, index: u32, last: u64) -> Note {
+        let has_ended = self.conns.get(index as usize).is_some_and(|conn| self.channels.all_ended(conn, last));
+        if has_ended {
+            Note::Ended
+        } else {
+            Note::None
+        }
+    }
 }
 
 impl Merge {
+    /// Adds a message, by its place and its number, for the subscribers of a channel or pattern that do not have it.
+    fn add_all(&mut self, conns: &mut Slab<Conn>, local: &Local, (place, seq): (u32, u64)) {
+        let all_new = seq > local.settled;
+        for &(index, sub) in &local.multi {
+            let Some(conn) = conns.get_mut(index as usize) else { continue };
+            let knows = || match &conn.subs {
+                Subs::Many(subs) => subs.get(sub as usize).is_none_or(|sub| sub.joined >= seq),
+                Subs::None | Subs::One { .. } => true,
+            };
+            if all_new || !knows() {
+                self.add(index, conn, place);
+            }
+        }
+    }
+
+    /// Adds a message for a connection, once.
     fn add(&mut self, index: u32, conn: &mut Conn, message: u32) {
+        let is_there = self.entries.get(conn.merged.last as usize).is_some_and(|last| last.message == message);
+        #[cfg(test)]
+        let is_there = is_there && !planted::is(planted::Mistake::OnceForEach);
+        if is_there {
+            return;
+        }
         let entry = self.entries.len() as u32;
         self.entries.push(Entry { message, next: NONE });
         if conn.merged.first == NONE {

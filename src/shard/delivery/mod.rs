@@ -4,9 +4,11 @@ pub(super) mod backpressure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod backpressure_model;
 pub(super) mod breaks;
+mod by_pattern;
 pub(super) mod channels;
 pub(super) mod encoded;
 pub(super) mod ended_streams;
+pub(super) mod excepting;
 pub(super) mod fan_out;
 #[cfg(test)]
 mod fan_out_tests;

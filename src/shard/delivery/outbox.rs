@@ -17,6 +17,8 @@ pub(in crate::shard) enum Piece {
     Message(Arc<Message>),
     /// Several messages of one channel.
     Block(Arc<Block>),
+    /// Told in place of a message that leaves the client out. It does not keep the message.
+    Position(Box<Position>),
     /// Told in place of messages of its channel that gave way.
     Gap(Box<Gap>),
     /// Bytes as they are: an answer, a heartbeat, a replay's gap.
@@ -40,14 +42,38 @@ pub(in crate::shard) struct Gap {
     pub(in crate::shard) bytes: Box<[u8]>,
 }
 
+/// See [`Piece::Position`].
+#[derive(Debug, Clone)]
+pub(in crate::shard) struct Position {
+    pub(in crate::shard) channel: Option<Arc<str>>,
+    pub(in crate::shard) seq: u64,
+    pub(in crate::shard) bytes: Box<[u8]>,
+}
+
 impl Piece {
     pub(in crate::shard) fn bytes<'p>(&'p self, wire: &Wire<'_>) -> &'p [u8] {
         match self {
             Piece::Message(message) => wire.format.encode(message, wire.encoder, wire.chunks),
             Piece::Block(block) => &block.bytes,
+            Piece::Position(position) => &position.bytes,
             Piece::Gap(gap) => &gap.bytes,
             Piece::Bytes(bytes) => bytes,
         }
+    }
+
+    /// The number behind which a client comes back that has read it, if it has one.
+    fn number(&self) -> Option<u64> {
+        match self {
+            Piece::Message(message) => Some(message.seq()),
+            Piece::Position(position) => Some(position.seq),
+            Piece::Gap(gap) => Some(gap.seq),
+            Piece::Block(_) | Piece::Bytes(_) => None,
+        }
+    }
+
+    /// True if it is a position, and what follows it leads further. Then nobody needs it.
+    pub(in crate::shard) fn is_outrun_by(&self, next: &Piece) -> bool {
+        matches!(self, Piece::Position(position) if next.number().is_some_and(|number| number > position.seq))
     }
 
     /// Its slow policy. A piece that is no message never gives way.
@@ -55,7 +81,7 @@ impl Piece {
         let message = match self {
             Piece::Message(message) => Some(message),
             Piece::Block(block) => block.messages.first(),
-            Piece::Gap(_) | Piece::Bytes(_) => None,
+            Piece::Position(_) | Piece::Gap(_) | Piece::Bytes(_) => None,
         };
         message.map_or(SlowPolicy::Disconnect, |message| message.slow())
     }
@@ -124,11 +150,24 @@ impl Outbox {
     }
 
     pub(in crate::shard) fn push(&mut self, piece: Piece, wire: &Wire<'_>) {
+        self.drop_outrun(&piece);
         let len = piece.bytes(wire).len();
         if len > 0 {
             self.replaceable |= piece.slow() == SlowPolicy::Latest;
             self.pieces.push_back(piece);
             self.set_bytes(self.bytes + len);
+        }
+    }
+
+    /// Drops the position that waits last, if the next piece leads further. So they do not pile up for a client that
+    /// publishes and does not read.
+    fn drop_outrun(&mut self, next: &Piece) {
+        let is_begun = self.pieces.len() == 1 && self.offset > 0;
+        if is_begun || !self.pieces.back().is_some_and(|last| last.is_outrun_by(next)) {
+            return;
+        }
+        if let Some(Piece::Position(last)) = self.pieces.pop_back() {
+            self.set_bytes(self.bytes - last.bytes.len());
         }
     }
 

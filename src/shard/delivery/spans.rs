@@ -3,12 +3,13 @@
 
 use crate::hub::{Delivery, BROADCAST};
 use crate::shard::connection::conn::{Flags, Subs};
+use crate::shard::delivery::channels::Local;
 use crate::shard::delivery::fan_out::FanOut;
 use crate::trace::Ticket;
 
 impl FanOut<'_> {
     /// The spans of a batch, each with the number of connections that its message goes to. Taken before the batch is
-    /// delivered, since delivering it may end connections. Mostly there are none, and this costs a look at each ticket.
+    /// delivered, since delivering it may end connections.
     pub(in crate::shard) fn traced(&self, batch: &[Delivery]) -> Vec<(Ticket, u32)> {
         let mut everybody = None;
         let mut reached = |delivery: &Delivery| {
@@ -38,18 +39,33 @@ impl FanOut<'_> {
     /// The connections that the message of a channel is for. One that joined after it has it from the history. One that
     /// ends while the batch is delivered is counted, and may not get it.
     fn reached(&self, delivery: &Delivery) -> u32 {
-        let seq = delivery.message.seq();
-        let Some(local) = self.channels.get(delivery.channel) else { return 0 };
-        if seq > local.settled {
-            return (local.solo.len() + local.multi.len()) as u32;
+        let (seq, named) = (delivery.message.seq(), self.channels.get(delivery.channel));
+        let mut fitting = self.channels.fitting(delivery).peekable();
+        if fitting.peek().is_none() {
+            return match named {
+                Some(local) if seq > local.settled => (local.solo.len() + local.multi.len()) as u32,
+                Some(local) => self.getting(local, seq).count() as u32,
+                None => 0,
+            };
         }
+        // One may have the channel by its name and by patterns.
+        let all = named.into_iter().chain(fitting);
+        let mut connections: Vec<u32> = all.flat_map(|local| self.getting(local, seq)).collect();
+        connections.sort_unstable();
+        connections.dedup();
+        connections.len() as u32
+    }
+
+    /// The subscribers of a channel or pattern that joined before a message.
+    fn getting<'f>(&'f self, local: &'f Local, seq: u64) -> impl Iterator<Item = u32> + 'f {
         let conn = |index: u32| self.conns.get(index as usize);
-        let solo = local.solo.iter().filter(|index| conn(**index).is_some_and(|conn| conn.joined < seq)).count();
-        let gets = |(index, sub): &&(u32, u32)| match conn(*index).map(|conn| &conn.subs) {
+        let solo = local.solo.iter().copied();
+        let solo = solo.filter(move |index| conn(*index).is_some_and(|conn| conn.joined < seq));
+        let gets = move |(index, sub): &&(u32, u32)| match conn(*index).map(|conn| &conn.subs) {
             Some(Subs::Many(subs)) => subs.get(*sub as usize).is_some_and(|sub| sub.joined < seq),
             _ => false,
         };
-        (solo + local.multi.iter().filter(gets).count()) as u32
+        solo.chain(local.multi.iter().filter(gets).map(|(index, _)| *index))
     }
 }
 
@@ -82,6 +98,24 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::{Message, Outgoing, Publication};
+    use crate::shard::delivery::fan_out::Subscribers;
+    use crate::shard::order_tests::{adopt, shard_with};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn a_connection_that_has_a_channel_by_its_name_and_by_patterns_counts_once() {
+        let mut shard = shard_with(&[("max_patterns", "4")]);
+        let queries = ["channel=a1&pattern=a*&pattern=*", "pattern=*", "channel=a1", "pattern=b*"];
+        let head = |query| format!("GET /push?transport=stream&{query} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let _clients = queries.map(|query| adopt(&mut shard, head(query).as_bytes()));
+        for (channel, reached) in [("a1", 3), ("a2", 2), ("b1", 3), ("c", 2)] {
+            let message = Message::new(&Publication::new("", b"x"), false, b"");
+            shard.context.hub.publish(Outgoing::new(channel, None, message), 0).unwrap();
+            let delivery = shard.handle.mailbox.pop().unwrap();
+            assert_eq!(shard.fan_out().reached(&delivery), reached, "{channel}");
+        }
+    }
 
     #[test]
     fn those_who_joined_before_a_broadcast_are_counted() {

@@ -32,10 +32,24 @@ impl Subscriptions {
         hub.subscribe(request, &mut self.replay, &mut self.made);
     }
 
+    /// The same for a connection that has some channels by their names already. It misses nothing of these.
+    pub(in crate::shard) fn subscribe_beside<S: AsRef<str>>(
+        &mut self,
+        hub: &Hub,
+        request: &Request<'_, S>,
+        others: &[Arc<str>],
+    ) {
+        hub.subscribe_beside(request, others, &mut self.replay, &mut self.made);
+    }
+
     /// Lists a connection under the channels that the hub has subscribed it to.
     pub(in crate::shard) fn join(&mut self, conns: &mut Slab<Conn>, index: u32) {
         self.channels.join(conns, index, &self.made, self.replay.position);
         self.channels.note_ends(&self.replay.ends);
+        // Others can't subscribe to more.
+        if conns.get(index as usize).is_some_and(|conn| conn.format.takes_requests()) {
+            self.channels.note_read(index, &self.made, &self.replay);
+        }
     }
 
     /// Gives up the subscriptions that the hub has made.

@@ -6,12 +6,14 @@ use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
+use crate::shard::client::checks::Instead;
 use crate::shard::client::listing::ListingQuery;
 use crate::shard::client::presence::PresenceQuery;
 use crate::shard::client::sweep::Tally;
 use crate::shard::connection::conn::Token;
 use crate::shard::turn::live_set::LiveSet;
 use crate::sys::eventfd::EventFd;
+use crate::sys::socket::Checked;
 use bytes::Bytes;
 use crossbeam::queue::SegQueue;
 use std::borrow::Cow;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Deny { request: u64, refusal: Refusal },
     /// The host answers a client's call.
     Answer { request: u64, data: Bytes, binary: bool },
+    /// The host lets a client's message be published, as it is or replaced.
+    AllowPublish { request: u64, instead: Option<Box<Instead>> },
     /// Tell one connection that what it has published lasts now, and where it is: the index of the epoch, and the number.
     /// Without a place nobody knows what became of it. `reference`: the client's number of its request.
     Published { to: Token, reference: Option<u64>, channel: Box<str>, place: Option<(u32, u64)> },
@@ -76,8 +80,8 @@ pub(crate) struct Adopted<'h> {
     /// The bytes that the host has read of it. They are borrowed from the host unless the connection has to wait.
     pub(crate) head: Cow<'h, [u8]>,
     pub(crate) grant: Option<Arc<Grant>>,
-    /// It may delay small writes, as TCP does by default.
-    pub(crate) delays: bool,
+    /// What is known of its socket.
+    pub(crate) checked: Checked,
 }
 
 /// A shard as other threads see it.
@@ -158,6 +162,7 @@ impl Command {
     fn bytes(&self) -> usize {
         match self {
             Command::Send { data, .. } | Command::Answer { data, .. } => data.len(),
+            Command::AllowPublish { instead: Some(instead), .. } => instead.bytes(),
             Command::Adopt(adopted) => adopted.head.len(),
             #[cfg(feature = "tls")]
             Command::Secured(secured) => secured.bytes(),

@@ -108,8 +108,8 @@ impl Driver {
         }
     }
 
-    fn leave(&self, Adopted { fd, head, grant, delays }: Adopted<'_>) -> Result<(), NotTaken> {
-        let adopted = Adopted { fd, head: head.into_owned().into(), grant, delays };
+    fn leave(&self, Adopted { fd, head, grant, checked }: Adopted<'_>) -> Result<(), NotTaken> {
+        let adopted = Adopted { fd, head: head.into_owned().into(), grant, checked };
         match self.handle.ask(Command::Adopt(adopted)) {
             Err(Command::Adopt(adopted)) => Err((adopted.fd, adopted.grant)),
             _ => Ok(()),

@@ -100,8 +100,10 @@ impl Shard {
         self.settle_fates();
         self.run_timers();
         self.give_up_calls();
+        self.give_up_checks();
+        self.publish_again();
         // A drain does not wait for those who look on.
-        let lists = self.go_on_listing() | self.go_on_sweeping();
+        let lists = self.go_on_listing() | self.go_on_with_rolls() | self.go_on_sweeping();
         self.serve_those_that_waited();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
@@ -144,6 +146,7 @@ impl Shard {
                 Command::Secured(secured) => self.secured(secured),
                 Command::Send { to, data, binary } => self.send_direct(to, &data, binary),
                 Command::Close { to, close } => {
+                    self.forget_checks(to);
                     if let Some(index) = self.find(to) {
                         self.close(index, close);
                     }
@@ -158,10 +161,11 @@ impl Shard {
                         self.hold_to_bound(to);
                     }
                 }
-                Command::Present(query) => self.present(&query),
+                Command::Present(query) => self.begin_roll(query),
                 Command::List(query) => self.begin_listing(query),
                 Command::Revoke { user, channels, reason } => self.revoke(&user, &channels, &reason),
                 Command::Renew { of, grant } => {
+                    self.renew_left_checks(of, &grant);
                     if let Some(index) = self.find(of) {
                         self.renew(index, *grant);
                     }
@@ -169,6 +173,9 @@ impl Shard {
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
                 Command::Answer { request, data, binary } => self.answer_call(request, &data, binary),
+                Command::AllowPublish { request, instead } => {
+                    self.allow_publish(request, instead.map(|instead| *instead))
+                }
                 Command::Reconfigure(config) => {
                     let before = std::mem::replace(&mut self.config, config);
                     self.count_those_there(&before);
@@ -222,7 +229,8 @@ impl Shard {
         // it checks that it is absent, and memcheck reports that.
         let message = self.side.limits.inbox.next_in(self.turn.now, self.config.message_timeout_ms);
         let (end, calls) = (self.shutdown.due_in(self.turn.now), self.questions.calls.due_in(self.turn.now));
-        let waits = [timer, expire, paused_listener, sender, message, end, self.patience_in(), calls]
+        let checks = self.questions.checks.due_in(self.turn.now);
+        let waits = [timer, expire, paused_listener, sender, message, end, self.patience_in(), calls, checks]
             .map(|wait| wait.unwrap_or(u64::MAX));
         waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
@@ -243,8 +251,10 @@ impl Shard {
         ));
         self.delivery.merge = Default::default();
         self.delivery.fates.clear();
+        self.delivery.excepting = false;
         self.scans.clear();
         self.forget_all_calls();
+        self.forget_all_checks();
         self.reading.unfinished.clear();
         self.reading.paused.clear();
         if self.reading.scratch.is_empty() {

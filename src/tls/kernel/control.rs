@@ -1,11 +1,11 @@
 //! Records of a connection in the kernel that are no content: alerts, and messages about keys.
 
 use crate::sys::ktls::Version;
+pub(super) use crate::sys::ktls::{ALERT, CLOSE_NOTIFY};
 use crate::tls::outcome::Failure;
 use rustls::{AlertDescription, Error};
 
 /// Types of records (RFC 8446, appendix B.1).
-pub(super) const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 pub(super) const CONTENT: u8 = 23;
 /// Types of handshake messages (RFC 8446, appendix B.3).
@@ -20,9 +20,6 @@ const FATAL: u8 = 2;
 
 /// How many warnings a client may send, as with the library for TLS.
 const WARNINGS: u8 = 4;
-
-/// The alert that no more comes. It is the same in both versions.
-pub(super) const CLOSE_NOTIFY: [u8; 2] = [WARNING, 0];
 
 /// What is to be done about a record.
 #[derive(Debug, PartialEq, Eq)]

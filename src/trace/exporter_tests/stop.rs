@@ -5,12 +5,8 @@ use super::*;
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_stop_exports_what_is_left_and_what_is_under_way() {
-    let (listener, port) = listener();
-    let world = World::new(port, PATIENCE, 100);
-    world.publish();
-    let (mut stream, _) = listener.accept().unwrap();
-    let mut got = request(&mut stream).unwrap();
-    answer(&mut stream, "200 OK", b"");
+    let (_listener, world, mut stream) = World::connected(PATIENCE, 100);
+    let mut got = take(&mut stream);
     world.await_outcomes([1, 0, 0]);
     world.publish();
     // Its shard has ended.
@@ -57,9 +53,7 @@ fn a_collector_that_is_not_there_is_named_once_and_a_stop_does_not_wait_for_it()
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_retry_after_of_any_size_is_no_panic_and_no_spin_at_a_stop() {
     for (retry, most) in [("0", 20), ("18446744073709551615", 2), ("99999999999999999999", 20)] {
-        let (listener, port) = listener();
-        let world = World::new(port, PATIENCE, 100);
-        world.publish();
+        let (listener, world) = World::with_message(PATIENCE, 100);
         let collector = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut requests = 0;
@@ -88,10 +82,7 @@ fn a_stop_does_not_wait_long_for_a_collector_that_was_away() {
     let line = world.lines.recv_timeout(PATIENCE).unwrap().text;
     assert!(line.contains("has not answered for 300 ms; the hub tries again"), "{line}");
     world.exporter.set_timeout(PATIENCE * 10);
-    let began = Instant::now();
-    let lines = world.stop(PATIENCE * 10);
-    assert!(began.elapsed() < PATIENCE);
-    assert!(lines.iter().any(|line| line.ends_with("the hub ends; 1 spans are dropped")), "{lines:?}");
+    world.stop_dropping(PATIENCE * 10, 1);
 }
 
 #[test]
@@ -101,28 +92,18 @@ fn a_stop_does_not_wait_long_for_a_collector_that_was_never_reached() {
     for port in [full, silent] {
         let world = World::new(port, PATIENCE * 10, 100);
         world.publish();
-        let began = Instant::now();
-        let lines = world.stop(PATIENCE * 10);
-        assert!(began.elapsed() < PATIENCE);
-        assert!(lines.iter().any(|line| line.ends_with("the hub ends; 1 spans are dropped")), "{lines:?}");
+        world.stop_dropping(PATIENCE * 10, 1);
     }
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_collector_that_has_answered_and_hangs_has_the_time_of_the_stop_and_no_more() {
-    let (listener, port) = listener();
-    let world = World::new(port, PATIENCE * 10, 100);
-    world.publish();
-    let (mut stream, _) = listener.accept().unwrap();
-    request(&mut stream).unwrap();
-    answer(&mut stream, "200 OK", b"");
+    let (_listener, world, mut stream) = World::connected(PATIENCE * 10, 100);
+    take(&mut stream);
     world.await_outcomes([1, 0, 0]);
     world.publish();
     request(&mut stream).unwrap();
     world.publish();
-    let began = Instant::now();
-    let lines = world.stop(Duration::from_millis(100));
-    assert!(began.elapsed() < PATIENCE);
-    assert!(lines.iter().any(|line| line.ends_with("the hub ends; 2 spans are dropped")), "{lines:?}");
+    world.stop_dropping(Duration::from_millis(100), 2);
 }

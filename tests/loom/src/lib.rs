@@ -16,8 +16,8 @@ mod trace {
 /// The tests for both mailboxes.
 macro_rules! scenarios {
     () => {
-        use crate::models::{Bell, Message};
         use super::mailbox::{Delivery, Mailbox, Wake};
+        use crate::models::{Bell, Message};
         use loom::sync::atomic::{AtomicUsize, Ordering};
         use std::sync::Arc;
 
@@ -46,10 +46,15 @@ macro_rules! scenarios {
             }
         }
 
+        /// A mailbox with room for so many messages, and the bell that wakes its shard.
+        fn belled(room: usize) -> (Arc<Bell>, Arc<Mailbox>) {
+            let bell = Arc::new(Bell::default());
+            (bell.clone(), Arc::new(Mailbox::new(room, Box::new(bell))))
+        }
+
         fn two_publishers_and_a_shard() {
             loom::model(|| {
-                let bell = Arc::new(Bell::default());
-                let mailbox = Arc::new(Mailbox::new(4, Box::new(bell.clone())));
+                let (bell, mailbox) = belled(4);
                 // The hub's lock. A publisher holds it while it leaves a message, and releases it before it wakes the
                 // shard.
                 let hub = Arc::new(loom::sync::Mutex::new(0));
@@ -70,8 +75,7 @@ macro_rules! scenarios {
 
         fn a_command_beside_the_mailbox() {
             loom::model(|| {
-                let bell = Arc::new(Bell::default());
-                let mailbox = Arc::new(Mailbox::new(2, Box::new(bell.clone())));
+                let (bell, mailbox) = belled(2);
                 let commands = Arc::new(AtomicUsize::new(0));
                 let (teller, told) = (mailbox.clone(), commands.clone());
                 loom::thread::spawn(move || {
@@ -89,8 +93,7 @@ macro_rules! scenarios {
 
         fn a_wake_up_for_one_sleep() {
             loom::model(|| {
-                let bell = Arc::new(Bell::default());
-                let mailbox = Arc::new(Mailbox::new(4, Box::new(bell.clone())));
+                let (bell, mailbox) = belled(4);
                 let sleeps = mailbox.park(|| false);
                 let publishers: Vec<_> = (0..2)
                     .map(|number| {

@@ -1,24 +1,30 @@
 // The frame of the console: which view is shown, the theme, and whether the hub is there.
 
 import { note } from './dialogs.js';
-import { say, h } from './elements.js';
+import { afterFrame, button, empty, h, heading, say } from './elements.js';
 import * as figures from './figures.js';
 import { every, leave, logout, metrics, Refused, watch } from './hub.js';
-import * as channels from './channels.js';
-import { STEP_MS } from './charts.js';
-import * as connections from './connections.js';
-import * as health from './health.js';
-import * as hosts from './hosts.js';
-import * as overview from './overview.js';
-import * as publish from './publish.js';
-import * as tail from './tail.js';
-import * as users from './users.js';
 
-const VIEWS = { overview, connections, channels, users, hosts, health, tail, publish };
+// Each view runs when it is first opened: all of them in one task would hold up the page. console.html has the browser
+// fetch them before, so that they are there if the hub is not.
+const VIEWS = {
+  overview: () => import('./overview.js').then(draws),
+  connections: () => import('./connections.js'),
+  channels: () => import('./channels.js'),
+  users: () => import('./users.js'),
+  hosts: () => import('./hosts.js'),
+  health: () => import('./health.js'),
+  tail: () => import('./tail.js'),
+  publish: () => import('./publish.js'),
+};
 const TITLES = {
   overview: 'Overview', connections: 'Connections', channels: 'Channels', users: 'Users', hosts: 'Hosts',
   health: 'Health', tail: 'Tail', publish: 'Publish',
 };
+
+const { STEP_MS } = figures;
+// How many metrics are kept for charts that are not there yet.
+const MOMENTS = 150;
 
 const byId = (id) => document.getElementById(id);
 const main = byId('main');
@@ -26,10 +32,18 @@ const links = Object.entries(TITLES).map(([view, title]) => h('a', { href: `#/${
 byId('views').append(...links);
 say(byId('hub'), location.host);
 
-// The metrics, for the charts and for the view that is shown.
+// The metrics, for the charts and for the view that is shown. The charts get those from before they are there.
 let first = null;
 let newest = null;
 let told = () => {};
+let early = [];
+let chart = (...moment) => { early = [...early, moment].slice(-MOMENTS); };
+
+function draws(overview) {
+  for (const moment of early) overview.take(...moment);
+  [early, chart] = [[], overview.take];
+  return overview;
+}
 
 every(STEP_MS, new AbortController().signal, async () => {
   const [before, next] = [newest, { samples: figures.parse(await metrics()), at: Date.now() }];
@@ -38,7 +52,7 @@ every(STEP_MS, new AbortController().signal, async () => {
     && before.samples.get('process_start_time_seconds') === next.samples.get('process_start_time_seconds');
   newest = next;
   first ??= next;
-  overview.take(next, goesOn ? before : null);
+  chart(next, goesOn ? before : null);
   told(next, goesOn ? before : null, first);
   const isUp = next.samples.get('push_engine_up') !== 0;
   const isLeaving = next.samples.get('push_draining') === 1;
@@ -61,26 +75,46 @@ watch((isThere) => {
 
 let ends = new AbortController();
 
+// Opens the view that the address names. Whatever needs to know where things are is done while there is no view: then the
+// browser has little to look at.
 function open() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
   const view = Object.hasOwn(VIEWS, path) ? path : 'overview';
   ends.abort();
   ends = new AbortController();
   told = () => {};
-  for (const link of links) {
-    if (link.dataset.view === view) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
-  }
-  links.find((link) => link.dataset.view === view).scrollIntoView({ block: 'nearest', inline: 'nearest' });
   document.title = `${TITLES[view]} · ${location.host} · libpush console`;
   main.replaceChildren();
   main.dataset.view = view;
+  let current;
+  for (const link of links) {
+    if (link.dataset.view === view) (current = link).setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  current.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   scrollTo(0, 0);
+  const { signal } = ends;
+  const parameters = new URLSearchParams(query ?? '');
+  VIEWS[view]().then((module) => show(module, signal, parameters), () => fails(view, signal));
+}
+
+// A view is a task of its own, behind the frame without it.
+function show(module, signal, parameters) {
+  if (signal.aborted) return;
   const onmetrics = (call) => {
     told = call;
     if (newest) call(newest, null, first);
   };
-  VIEWS[view].open(main, { signal: ends.signal, onmetrics, parameters: new URLSearchParams(query ?? '') });
+  const stop = afterFrame(() => module.open(main, { signal, onmetrics, parameters }));
+  signal.addEventListener('abort', stop);
+}
+
+// A browser asks for a module once, whatever comes of it.
+function fails(view, signal) {
+  if (signal.aborted) return;
+  main.replaceChildren(heading(TITLES[view]), empty(
+    'This view could not be loaded', 'Its connection was lost, or the session is over.', button('Reload the page', () => location.reload()),
+  ));
 }
 
 addEventListener('hashchange', () => {
@@ -123,4 +157,9 @@ function theme(next) {
 
 byId('theme').addEventListener('click', () => theme(true));
 theme(false);
-open();
+dispatchEvent(new Event('push-runs'));
+// The frame is shown first.
+afterFrame(() => { if (!main.dataset.view) open(); });
+// The charts have no holes, so they are there soon, whatever is shown first.
+const rests = window.requestIdleCallback ?? setTimeout;
+rests(() => VIEWS.overview().catch(() => {}));

@@ -1,7 +1,7 @@
 // The channels: who listens, what is kept, what was lost; and on request who is busiest.
 
 import { confirm, note, show } from './dialogs.js';
-import { button, empty, field, h, heading, name, say, Table, visible } from './elements.js';
+import { boundary, button, empty, field, h, heading, name, say, Table, visible } from './elements.js';
 import { brief, bytes, count, perSecond } from './figures.js';
 import { act, every, get, tail } from './hub.js';
 
@@ -139,9 +139,9 @@ export function open(main, { signal, parameters }) {
   async function messages(channel) {
     try {
       const { messages: kept } = await get(`${path(channel)}/messages`, { last: 20 }, signal);
-      const items = kept.map(({ type, id, event, data, base64 }) => h(
-        'li', {}, h('code', { class: 'muted' }, id), event ? h('span', { class: 'tag' }, visible(event)) : '',
-        h('pre', {}, type === 'gap' ? 'a gap: earlier ones are gone' : `${base64 ? 'base64: ' : ''}${visible(data)}`),
+      const items = kept.map((message) => h(
+        'li', {}, h('code', { class: 'muted' }, message.id),
+        message.event ? h('span', { class: 'tag' }, visible(message.event)) : '', content(message),
       ));
       const none = empty('Nothing is kept', 'See the options of history.');
       show(['Newest messages of ', name(channel)], items.length ? h('ol', { class: 'messages' }, items) : none);
@@ -149,6 +149,12 @@ export function open(main, { signal, parameters }) {
       note(error.message, 'bad');
     }
   }
+}
+
+// What is kept of a channel at one position.
+function content({ type, data, base64 }) {
+  if (type === 'begin' || type === 'end') return boundary(type);
+  return h('pre', {}, type === 'gap' ? 'a gap: earlier ones are gone' : `${base64 ? 'base64: ' : ''}${visible(data)}`);
 }
 
 function subscribers({ channel, subscribers: all }) {

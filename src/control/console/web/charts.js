@@ -1,10 +1,10 @@
 // Charts of the last minutes. Each has a title, the newest figure, and what it was at the place that is pointed at.
 
 import { h, say, svg } from './elements.js';
+import { STEP_MS } from './figures.js';
 
-// How much of the past a chart shows, and how often it gets a figure.
-export const SPAN_MS = 300_000;
-export const STEP_MS = 2000;
+// How much of the past a chart shows.
+const SPAN_MS = 300_000;
 // The spans that are shown, as many figures of them: a page that was just opened shows a short one.
 const SPANS = [30, 60, SPAN_MS / STEP_MS];
 const [WIDTH, HEIGHT] = [600, 120];

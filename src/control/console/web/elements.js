@@ -1,6 +1,8 @@
 // Makes elements. Text from the hub only ever becomes text nodes and attributes, never markup.
 
 const SVG = 'http://www.w3.org/2000/svg';
+// A frame that has not come by then does not come.
+const NO_FRAME_MS = 250;
 
 // Characters that can't be seen, or that change the order of others, as an escape that can be seen. With `lines`, line
 // feeds and tabs stay.
@@ -42,8 +44,31 @@ export function name(text, extra = '') {
   return h('bdi', { class: `name clip ${extra}`, title: shown }, shown);
 }
 
+// The beginning or the end of a stream, in place of a message's data.
+export function boundary(mark) {
+  return h('pre', { class: 'boundary' }, mark === 'begin' ? 'The stream begins' : 'The stream ends');
+}
+
 export function button(text, onclick, set = {}) {
   return h('button', { type: 'button', onclick, ...set }, text);
+}
+
+// Calls `work` in a task of its own when the next frame is drawn. A page that nobody looks at has no frames: then soon.
+// The function that is returned takes it back.
+export function afterFrame(work) {
+  let timer;
+  const frame = requestAnimationFrame(() => {
+    clearTimeout(timer);
+    timer = setTimeout(work);
+  });
+  timer = setTimeout(() => {
+    cancelAnimationFrame(frame);
+    work();
+  }, NO_FRAME_MS);
+  return () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+  };
 }
 
 let fields = 0;
@@ -63,8 +88,8 @@ export function heading(title, ...more) {
   return h('div', { class: 'heading' }, h('h1', {}, title), ...more);
 }
 
-// So many rows are made at once. With more the page would not answer for a while: the others follow in tasks of their own.
-const MADE = 25;
+// So many rows are made at once. With more the page would not answer for a while: the others follow, some with each frame.
+const MADE = 10;
 
 // A table whose rows stay the same elements as long as their keys do. Each column has `title`, and `show`, which
 // returns a text or a node; `number` for figures; `sort` for the name by which it can be sorted.
@@ -74,7 +99,7 @@ export class Table {
   #body = h('tbody', { role: 'rowgroup' });
   #onsort;
   #heads = new Map();
-  #rest = 0;
+  #stop = () => {};
 
   constructor(caption, columns, onsort) {
     this.#columns = columns;
@@ -105,7 +130,7 @@ export class Table {
 
   // Shows these items, in their order. `mark` gives the class of a row.
   show(items, key, mark = () => '') {
-    clearTimeout(this.#rest);
+    this.#stop();
     let made = 0;
     const wanted = new Set(items.map(key));
     for (const [known, row] of this.#rows) {
@@ -119,7 +144,7 @@ export class Table {
     let place = this.#body.firstChild;
     for (const item of items) {
       if (!this.#rows.has(key(item)) && ++made > MADE) {
-        this.#rest = setTimeout(() => this.show(items, key, mark));
+        this.#stop = afterFrame(() => this.show(items, key, mark));
         break;
       }
       const row = this.#row(key(item));

@@ -1,5 +1,8 @@
 // Reads the hub's metrics, and writes figures.
 
+// How often the metrics are read.
+export const STEP_MS = 2000;
+
 // The samples of Prometheus' text format: a number for each name with its labels. The labels of the hub have no escapes.
 export function parse(text) {
   const samples = new Map();
@@ -40,8 +43,6 @@ export function quantile(now, before, name, part) {
   return low;
 }
 
-const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-
 // A number of at most four digits, with a unit.
 function short(value, base, units) {
   if (!Number.isFinite(value)) return '–';
@@ -51,7 +52,7 @@ function short(value, base, units) {
   return `${value.toFixed(digits)}${units[unit]}`;
 }
 
-export const count = (value) => (Number.isFinite(value) ? whole.format(value) : '–');
+export const count = (value) => (Number.isFinite(value) ? value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, ',') : '–');
 export const brief = (value) => (Math.abs(value) < 10_000 ? count(value) : short(value, 1000, ['', 'k', 'M', 'G', 'T']));
 export const perSecond = (value) => (value > 0 && value < 10 ? value.toFixed(1) : brief(value));
 export const bytes = (value) => short(value, 1024, [' B', ' KB', ' MB', ' GB', ' TB']);

@@ -23,6 +23,7 @@ export function open(main, { signal, onmetrics }) {
   const log = facts('Log', ['Can publish', 'Waits to be written', 'Size', 'Not applied yet', 'Connected again', 'Epochs', 'An append', 'Lost of hosts']);
   const alone = empty('This hub shares no log', 'With an engine of Redis or NATS, the hubs that share it stand here.');
   const hubs = new Table('Hubs that share the log', [
+    { title: 'Name', show: ({ name }) => visible(name ?? '–') },
     { title: 'Hub', show: ({ hub: id }) => h('code', {}, id), once: true },
     { title: 'State', show: ({ up }) => (up ? 'up' : 'not heard of'), },
     { title: 'Last heartbeat', number: true, show: ({ heard_ms: ms }) => `${span(ms)} ago` },

@@ -114,7 +114,8 @@ export async function leave(told, why) {
     // Then the page does not say why.
   }
   // The cookie of a session that this page can't use would bring this page again.
-  await fetch('console/logout', { method: 'POST', headers: { 'X-Push-Console': '1' } }).catch(() => {});
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  await fetch('console/logout', { method: 'POST', headers: { 'X-Push-Console': '1' }, signal }).catch(() => {});
   location.reload();
 }
 

@@ -1,7 +1,7 @@
 // The overview: what the hub does now, and did in the last minutes.
 
 import { Chart } from './charts.js';
-import { empty, h, heading, name, say, Table } from './elements.js';
+import { afterFrame, empty, h, heading, name, say, Table } from './elements.js';
 import * as figures from './figures.js';
 import { every, get } from './hub.js';
 
@@ -62,11 +62,14 @@ export function open(main, { signal, onmetrics }) {
   const none = empty('Nothing was refused', 'No client, control request or host was turned away since this page was opened.');
   none.hidden = true;
   const refusals = h('section', { class: 'card list' }, h('div', { class: 'line1' }, h('h2', {}, 'Refusals')), none, refused.element);
+  const place = h('div', { class: 'charts' });
   main.append(
-    heading('Overview'), h('dl', { class: 'facts' }, facts.map(({ element }) => element)),
-    h('div', { class: 'charts' }, Object.values(charts).map((chart) => chart.element)),
+    heading('Overview'), h('dl', { class: 'facts' }, facts.map(({ element }) => element)), place,
     h('div', { class: 'pair' }, slowest, refusals),
   );
+  // They are the most to draw, so that is a task of its own.
+  const stop = afterFrame(() => place.append(...Object.values(charts).map((chart) => chart.element)));
+  signal.addEventListener('abort', stop);
   const toggle = (list, instead, isEmpty) => {
     list.element.hidden = isEmpty;
     instead.hidden = !isEmpty;

@@ -11,6 +11,7 @@ export function open(main, { signal, parameters }) {
   const line = (set = {}) => h('input', { autocomplete: 'off', spellcheck: 'false', ...set });
   const channel = line({ value: parameters.get('channel') ?? '', list: 'known', required: true });
   const known = h('datalist', { id: 'known' });
+  const user = line({ placeholder: 'none' });
   const [event, key] = [line({ placeholder: 'none' }), line({ placeholder: 'none' })];
   const data = h('textarea', { rows: '8', spellcheck: 'false' });
   const all = h('input', { type: 'checkbox', id: 'broadcast' });
@@ -21,13 +22,20 @@ export function open(main, { signal, parameters }) {
   const go = h('button', { type: 'submit', class: 'primary' }, 'Publish');
   const encoder = new TextEncoder();
   data.addEventListener('input', () => say(size, bytes(encoder.encode(data.value).length)));
-  all.addEventListener('change', () => { channel.disabled = all.checked; });
+  // A message goes to one of the three.
+  const choose = () => {
+    user.disabled = all.checked;
+    channel.disabled = all.checked || user.value !== '';
+  };
+  all.addEventListener('change', choose);
+  user.addEventListener('input', choose);
   data.addEventListener('keydown', (pressed) => {
     if (pressed.key === 'Enter' && (pressed.ctrlKey || pressed.metaKey)) form.requestSubmit();
   });
   const form = h(
     'form', { class: 'card publish', onsubmit: submit },
-    field('Channel', channel), known, h('div', { class: 'field check' }, all, h('label', { for: 'broadcast' }, 'To everybody, on no channel')),
+    field('Channel', channel), known, field('User, in place of a channel', user),
+    h('div', { class: 'field check whole' }, all, h('label', { for: 'broadcast' }, 'To everybody, on no channel')),
     field('Event', event), field('Key, so that it is published once', key), field('Data', data, 'whole'),
     told, h('div', { class: 'ends' }, size, h('span', { class: 'muted' }, 'Ctrl+Enter publishes'), go),
   );
@@ -40,12 +48,14 @@ export function open(main, { signal, parameters }) {
     submitted.preventDefault();
     say(told, '');
     const set = { event: event.value, key: key.value };
+    const toAll = all.checked;
+    const to = toAll ? {} : user.value ? { user: user.value } : { channel: channel.value };
     // The text goes as it is: without a type it is text.
-    const send = () => (all.checked ? act('POST', 'broadcast', set, data.value) : act('POST', 'publish', { channel: channel.value, ...set }, data.value));
+    const send = () => act('POST', toAll ? 'broadcast' : 'publish', { ...to, ...set }, data.value);
     go.disabled = true;
     try {
       let answer;
-      if (all.checked) {
+      if (toAll) {
         const isSure = await confirm({
           title: 'Publish to everybody?', text: 'Each client of each hub gets it, whatever its channels are.', does: 'Publish', danger: false,
           act: async () => { answer = await send(); },
@@ -55,10 +65,10 @@ export function open(main, { signal, parameters }) {
         answer = await send();
       }
       nothing.hidden = true;
-      const to = all.checked ? 'everybody' : `${count(answer.subscribers)} ${answer.subscribers === 1 ? 'subscriber' : 'subscribers'}`;
+      const reached = toAll ? 'everybody' : `${count(answer.subscribers)} ${answer.subscribers === 1 ? 'subscriber' : 'subscribers'}`;
       list.prepend(h(
-        'li', {}, all.checked ? h('span', { class: 'tag strong' }, 'broadcast') : name(channel.value, 'tag strong'),
-        h('span', {}, `to ${to}`), h('code', { class: 'muted' }, answer.id),
+        'li', {}, toAll ? h('span', { class: 'tag strong' }, 'broadcast') : name(to.user ?? to.channel, 'tag strong'),
+        h('span', {}, `${to.user ? 'a user, ' : ''}to ${reached}`), h('code', { class: 'muted' }, answer.id),
       ));
       if (list.childElementCount > KEPT) list.lastChild.remove();
     } catch (error) {

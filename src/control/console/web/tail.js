@@ -1,6 +1,6 @@
 // A tail: what is published, as it is published. Only the newest messages are kept in the page.
 
-import { button, empty, field, h, heading, name, say, visible } from './elements.js';
+import { boundary, button, empty, field, h, heading, name, say, visible } from './elements.js';
 import { brief, bytes, perSecond } from './figures.js';
 import { Gone, tail } from './hub.js';
 
@@ -127,7 +127,9 @@ export function open(main, { signal, parameters }) {
       lost += event.count;
     } else {
       [seen, inSecond] = [seen + 1, inSecond + 1];
-      if (words.value && !`${event.channel} ${event.event} ${event.data}`.includes(words.value)) return;
+      // A broadcast has no channel, and not each message an event.
+      const texts = [event.channel, event.event, event.data ?? event.mark].filter(Boolean);
+      if (words.value && !texts.join(' ').includes(words.value)) return;
     }
     if (isHeld) return;
     if (!waiting.length) setTimeout(draw, PAUSE_MS);
@@ -137,9 +139,9 @@ export function open(main, { signal, parameters }) {
 
   function draw() {
     if (!waiting.length || signal.aborted) return;
-    const rows = waiting.slice(-AT_ONCE).reverse().map(row);
+    const newest = waiting.slice(-AT_ONCE).reverse();
     waiting = [];
-    list.prepend(...rows);
+    list.prepend(...newest.map(row));
     while (list.childElementCount > KEPT) list.lastChild.remove();
     [list.hidden, nothing.hidden] = [false, true];
   }
@@ -147,6 +149,7 @@ export function open(main, { signal, parameters }) {
 
 function row(event) {
   if (event.type === 'lost') return h('li', { class: 'lost' }, `${brief(event.count)} messages were lost to this page: it is too slow for them`);
+  if (event.type === 'mark') return line(event, boundary(event.mark));
   const whole = event.data.length > 120 || event.data.includes('\n');
   const text = visible(whole ? event.data.slice(0, 160) : event.data);
   const opens = whole ? button('More', ({ target }) => {
@@ -155,12 +158,16 @@ function row(event) {
     say(item.querySelector('pre'), isOpen ? visible(event.data, true) : text);
     say(target, isOpen ? 'Less' : 'More');
   }, { class: 'small' }) : null;
+  return line(event, h('pre', {}, `${event.base64 ? 'base64: ' : ''}${text}${event.cut ? ' …' : ''}`), opens);
+}
+
+// A row with what stands before the content: the time, the channel, the event and the size, if it has these.
+function line(event, ...content) {
   return h(
     'li', {},
     h('time', {}, clock.format(event.time)),
     event.type === 'broadcast' ? h('span', { class: 'tag strong' }, 'broadcast') : name(event.channel, 'tag strong'),
     event.event ? name(event.event, 'tag') : h('span'),
-    h('span', { class: 'size' }, bytes(event.size)),
-    h('pre', {}, `${event.base64 ? 'base64: ' : ''}${text}${event.cut ? ' …' : ''}`), opens,
+    h('span', { class: 'size' }, event.size === undefined ? '' : bytes(event.size)), ...content,
   );
 }

@@ -176,7 +176,8 @@ pub(crate) fn heartbeat() -> Body<'static> {
 
 /// A message with this payload.
 pub(crate) fn message(data: &[u8]) -> Body<'_> {
-    let noted = Noted { channel: "news", event: None, key: None, binary: true, mark: None, origin: None, data };
+    let (channel, binary) = ("news", true);
+    let noted = Noted { channel, event: None, key: None, binary, mark: None, origin: None, except: None, data };
     Body::Entry(Entry::Message(Logged { time_ms: 1, more: false, noted }))
 }
 

@@ -13,6 +13,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// The heartbeats that this hub appends to the log.
 #[derive(Debug)]
 pub(super) struct Beat {
+    /// The name of this hub, which they tell others.
+    name: Box<str>,
     /// The one that is on its way, and since when.
     pub(super) under_way: Option<(u64, Instant)>,
     pub(super) next: Instant,
@@ -22,6 +24,12 @@ pub(super) struct Beat {
     pub(super) proven: bool,
     /// The last one of all was appended, which says that the hub ends. Until then the log may answer.
     pub(super) last: Option<Instant>,
+}
+
+impl Beat {
+    pub(super) fn new(name: Box<str>) -> Self {
+        Beat { name, under_way: None, next: Instant::now(), back: None, proven: false, last: None }
+    }
 }
 
 /// What the lines of the log have told last.
@@ -51,7 +59,7 @@ impl Driver {
         }
         match self.beat.under_way {
             Some((_, at)) if now.duration_since(at) < self.timeout => self.replica.ask_end(),
-            _ => self.beat.under_way = Some((self.replica.beat(self.timeout), now)),
+            _ => self.beat.under_way = Some((self.replica.beat(self.timeout, &self.beat.name), now)),
         }
         self.beat.next = now + self.timeout / 3;
     }
@@ -63,8 +71,9 @@ impl Driver {
             return true;
         }
         let now = Instant::now();
-        let until = *self.beat.last.get_or_insert_with(|| {
-            self.replica.beat(Duration::ZERO);
+        let Beat { name, last, .. } = &mut self.beat;
+        let until = *last.get_or_insert_with(|| {
+            self.replica.beat(Duration::ZERO, name);
             now + GOODBYE.min(self.timeout)
         });
         self.replica.all_placed() || until <= now

@@ -29,6 +29,10 @@ async fn hubs_with_different_time_limits_know_each_other_also_after_a_reload() {
         }
     };
     stays("from the start on").await;
+    for hub in &hubs {
+        let names: Vec<_> = hub.shared.members().into_iter().map(|member| member.name.unwrap()).collect();
+        assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["hub-1", "hub-2"]);
+    }
     // The one gets the limit of the other.
     hubs[0].shared.inlet.reconnect(Settings::Model(model.clone()), LONG);
     sleep(SECOND).await;
