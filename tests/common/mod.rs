@@ -15,7 +15,7 @@ pub mod redis;
 
 pub use ports::free_port;
 use push::grant::Grant;
-use push::hub::Publication;
+use push::hub::{Placed, Publication};
 use push::{Builder, Server};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -66,10 +66,18 @@ pub fn not_run(why: &str) {
 pub type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
 
 /// The defaults, a free port, and these options. Even on a slow machine no client gets a ping, and no poll an empty
-/// answer, that its test does not ask for. Any client may subscribe, also one that is handed over without a grant.
+/// answer, that its test does not ask for, and no client or host is late. Any client may subscribe, also one that is
+/// handed over without a grant.
 pub fn builder(options: &[(&str, &str)]) -> Builder {
     let mut builder = Builder::default();
-    let of_tests = [("listen", "127.0.0.1:0"), ("auth", "none"), ("heartbeat", "10m"), ("poll_timeout", "10m")];
+    let of_tests = [
+        ("listen", "127.0.0.1:0"),
+        ("auth", "none"),
+        ("heartbeat", "10m"),
+        ("poll_timeout", "10m"),
+        ("head_timeout", "1m"),
+        ("auth_timeout", "1m"),
+    ];
     for (name, value) in of_tests {
         builder.set(name, value).unwrap();
     }
@@ -160,9 +168,14 @@ impl Host {
 
     /// Publishes as soon as there is room, and returns the position.
     pub fn publish(&self, channel: &str, data: &str) -> String {
+        self.server.position(self.place(&Publication::new(channel, data.as_bytes())).seq)
+    }
+
+    /// Publishes as soon as there is room, and the log of a hub with one is awake.
+    pub fn place(&self, publication: &Publication<'_>) -> Placed {
         loop {
-            match self.server.publish(&Publication::new(channel, data.as_bytes())) {
-                Ok(published) => return self.server.position(published.seq),
+            match self.server.publish(publication) {
+                Ok(placed) => return placed,
                 Err(error) if error.kind() == push::Kind::Busy => std::thread::yield_now(),
                 Err(error) => panic!("{error}"),
             }

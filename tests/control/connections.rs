@@ -32,7 +32,8 @@ fn handed_over(host: &Host, user: &str) -> Client {
 
 #[test]
 fn each_connection_is_listed_with_what_is_known_of_it() {
-    let host = Host::start(&[&CONTROL[..], &[("auth", "jwt"), ("jwt_secret", SECRET)]].concat());
+    let options = [("auth", "jwt"), ("jwt_secret", SECRET), ("head_timeout", "10m")];
+    let host = Host::start(&[&CONTROL[..], &options].concat());
     let hostile = "e\"ve<script>\\ \u{202e}\u{1f600}";
     let _ada = host.websocket(&format!("channel=a&channel=b&channel=%F0%9F%98%80&token={}", token("ada")), true);
     let mut bob = host.get(&format!("channel=a&transport=sse&token={}", token("bob")), "");

@@ -28,10 +28,16 @@ pub struct Load {
     pub acknowledged: Mutex<Vec<(Id, String)>>,
     /// The bytes that payloads may have beyond the usual ones, so that a log needs more segments.
     more: AtomicUsize,
+    /// The bytes for which such a log has room in this life of its hub.
+    room: AtomicUsize,
 }
 
 /// The bytes that a payload has more, while that is allowed.
 const MORE: usize = 6000;
+/// The usual bytes for which a log with small segments has room in each life, beside those that payloads have more.
+const USUAL: usize = 400_000;
+/// About how many bytes a message has in a log beside its payload.
+const BESIDE: usize = 60;
 
 impl Load {
     pub fn new(port: u16, control: u16) -> Self {
@@ -47,12 +53,15 @@ impl Load {
             answered: AtomicU64::new(0),
             acknowledged,
             more: AtomicUsize::new(0),
+            room: AtomicUsize::new(usize::MAX),
         }
     }
 
-    /// Makes the next payloads longer, by so many bytes in all.
+    /// Makes the next payloads longer, by so many bytes in all. Then not much more is published in this life of the
+    /// hub, however long it is on a slow machine: the log must not become so large that its beginning is deleted.
     pub fn publish_more(&self, bytes: usize) {
         self.more.store(bytes, Ordering::Relaxed);
+        self.room.store(if bytes > 0 { bytes + USUAL } else { usize::MAX }, Ordering::Relaxed);
     }
 
     /// A mark, and more bytes. Some payloads are so long that a write of them covers several sectors.
@@ -112,7 +121,15 @@ impl Load {
 
     /// Publishes messages. True if the hub has answered with their positions.
     pub fn publish(&self, what: &str, body: &[u8], marks: &[&str]) -> bool {
+        let size = body.len() + BESIDE * marks.len();
+        while self.room.load(Ordering::Relaxed) < size && !self.stopped.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let answer = request(self.control, what, body);
+        if matches!(answer, Some((200 | 504, _))) {
+            let less = |room: usize| Some(room.saturating_sub(size));
+            let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
         // A little slower than the machine can, so that others have their turn.
         std::thread::sleep(Duration::from_millis(2));
         match answer {

@@ -20,6 +20,7 @@ mod pushd;
 mod restart;
 mod truth;
 
+use common::{Host, PATIENCE};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -54,6 +55,11 @@ impl Drop for Place {
         }
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Stops a server, and waits until its log is closed, however busy the disk is. Its clients leave at once.
+fn stop(host: Host) {
+    host.server.stop(PATIENCE);
 }
 
 /// The segments of a log, oldest first.

@@ -1,7 +1,7 @@
 //! Values that the options refuse, and `pushd log` on a good log and on a broken one.
 
 use super::pushd::Pushd;
-use super::{segments, Place};
+use super::{segments, stop, Place};
 use crate::common::{builder, field, Host};
 use push::hub::{Mark, Publication};
 use push::{Kind, Server};
@@ -41,9 +41,9 @@ fn a_log_is_printed_and_checked() {
     let host = Host::start(&[("engine", &place.engine())]);
     host.publish("news", "hello");
     host.publish("b c", &"x".repeat(100));
-    host.server.publish(&Publication::mark("news", Mark::End)).unwrap();
-    host.server.publish(&Publication::mark("b c", Mark::Begin)).unwrap();
-    host.stop();
+    host.place(&Publication::mark("news", Mark::End));
+    host.place(&Publication::mark("b c", Mark::Begin));
+    stop(host);
     let directory = place.log().display().to_string();
     let shown = pushd(&["log", &directory]);
     let lines = text(&shown.stdout);
@@ -82,10 +82,10 @@ fn the_fences_of_a_log_are_shown_and_counted_as_what_they_are() {
     let place = Place::new();
     let directory = place.log().display().to_string();
     // With `always` each kill leaves a fence, however long the hub was quiet before.
-    let mut pushd = Pushd::start_with(&place, &[("engine_sync", "always")], &[]);
+    let mut pushd = Pushd::start_with(&place, &[("engine_sync", "always"), ("engine_timeout", "1m")], &[]);
     let mut epochs = Vec::new();
     let mut publish = |pushd: &Pushd| {
-        let (_, answer) = pushd.request("POST /v1/publish?channel=a", b"hello").unwrap();
+        let answer = pushd.publish("a", "hello");
         epochs.push(field(&answer, "id").split('-').next().unwrap().to_owned());
     };
     publish(&pushd);

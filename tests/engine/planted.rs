@@ -107,8 +107,11 @@ fn after_a_loss_of_power(boots: bool) -> Option<Result<(), String>> {
     load.publish_one("p1");
     // The hub is quiet, its file `state` says so, and everything is synced.
     let state = place.log().join("state");
-    until("it never becomes quiet", || std::fs::read(&state).unwrap()[52] == 1);
-    let quiet = std::fs::read(&state).unwrap();
+    let mut quiet = Vec::new();
+    until("it never becomes quiet", || {
+        quiet = std::fs::read(&state).unwrap();
+        quiet[52] == 1
+    });
     until("it never syncs", || marks_of(&Disk::so_far(&place).synced()).contains(&"p1".into()));
     load.publish_one("pLost");
     pushd.end("KILL");

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The answer of a hub that was quiet, and did not write in time that it no longer is.
+pub const ASLEEP: &str = "the log's disk does not answer; nothing was published";
 
 pub struct Pushd {
     pub child: Child,
@@ -45,8 +47,10 @@ impl Pushd {
             format!("engine={}", place.engine()),
             "history_count=1000000".into(),
             "history_bytes=256MB".into(),
-            // Nothing gets too old, however slow the machine is.
+            // Nothing gets too old, and nobody is late or gets a ping, however slow the machine is.
             "history_age=1d".into(),
+            "head_timeout=1m".into(),
+            "heartbeat=10m".into(),
         ];
         let more = more.iter().map(|(name, value)| format!("{name}={value}"));
         let options: Vec<String> = of_tests.into_iter().chain(more).collect();
@@ -80,6 +84,19 @@ impl Pushd {
             assert!(ended.is_none(), "pushd ended with {ended:?}: {}", stderr());
             request(self.control, "GET /healthz", b"").is_some()
         });
+    }
+
+    /// Publishes to a channel, and returns the answer. A hub that was quiet publishes nothing before its disk has
+    /// answered.
+    pub fn publish(&self, channel: &str, data: &str) -> String {
+        let mut answer = (0, String::new());
+        until("it is not published", || {
+            answer = self.request(&format!("POST /v1/publish?channel={channel}"), data.as_bytes()).expect("an answer");
+            let is_quiet = answer.0 == 503 && answer.1.contains(ASLEEP);
+            assert!(answer.0 == 200 || is_quiet, "{answer:?}");
+            !is_quiet
+        });
+        answer.1
     }
 
     /// The answer of the control API: its status and body.

@@ -102,7 +102,7 @@ fn a_hello_in_pieces_is_served_and_one_that_never_ends_has_its_time() {
     };
     let mut bytes = Vec::new();
     connection.write_tls(&mut bytes).unwrap();
-    let served = (0..10).any(|_| {
+    until("it is not served", || {
         let mut stream = TcpStream::connect(address(&host)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -110,7 +110,6 @@ fn a_hello_in_pieces_is_served_and_one_that_never_ends_has_its_time() {
         let sent = bytes.iter().all(|byte| stream.write_all(&[*byte]).is_ok());
         sent && stream.read(&mut [0; 100]).is_ok_and(|len| len > 0)
     });
-    assert!(served);
     let began = Instant::now();
     assert_eq!(answer_to(&address(&host), &bytes[..bytes.len() - 1]), b"");
     assert_eq!(answer_to(&address(&host), b""), b"");
@@ -286,7 +285,7 @@ fn one_address_does_not_take_the_places_of_others_in_the_handshakes() {
         // The unit test of the crowd has the rule.
         return println!("skipped: it needs 12,000 descriptors (ulimit -n)");
     }
-    let (host, _, pair, path) = counting(&[("max_connections", "0")]);
+    let (host, _, pair, path) = counting(&[("max_connections", "0"), ("head_timeout", "10m")]);
     let port = address(&host).rsplit_once(':').unwrap().1.parse().unwrap();
     // It has come first, and is slow.
     let slow = connected_from([127, 0, 0, 2], port);
@@ -347,8 +346,9 @@ fn the_kernel_probes_clients_that_are_silent() {
     let ends = ports.map(|port| format!("0100007F:{port:04X}")).join(" ");
     until("its timer runs", || {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let line = table.lines().find(|line| line.contains(&ends)).expect("the connection").to_owned();
-        line.split_whitespace().nth(5).unwrap().starts_with("02:")
+        // A line may be left out while other connections come and go.
+        let line = table.lines().find(|line| line.contains(&ends));
+        line.is_some_and(|line| line.split_whitespace().nth(5).unwrap().starts_with("02:"))
     });
     host.publish("a", "x");
     client.until("\"data\":\"x\"");
