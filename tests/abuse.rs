@@ -12,7 +12,9 @@ use std::io::Write;
 fn others_are_served(host: &Host) {
     let mut other = host.websocket("channel=others", false);
     host.publish("others", "as ever");
-    assert_eq!(other.text(), "as ever");
+    // Where heartbeats are short, a ping may have come before.
+    let first = std::iter::repeat_with(|| other.next_frame()).find(|(first, _)| *first != 0x89);
+    assert_eq!(first, Some((0x81, b"as ever".to_vec())));
 }
 
 /// A server that lets its clients send as fast as they can, and one of them.

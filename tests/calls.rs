@@ -247,7 +247,7 @@ fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
         assert_eq!((&*field(&told, "code"), &*field(&told, "status")), ("refused", "503"), "{told}");
     };
     // No host has asked for events yet.
-    let host = Host::start(&[("events", "call")]);
+    let host = Host::start(&[("events", "call"), ("call_timeout", "10m")]);
     let mut client = open(&host);
     refused(&mut client);
     host.server.event_fd().unwrap();
@@ -258,7 +258,7 @@ fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
     // The hosts of its name are gone, and another one is there.
     let path = format!("unix:{}", socket_path());
     let events = ("events", "call");
-    let hub = Host::start(&[("attach_listen", &path), events]);
+    let hub = Host::start(&[("attach_listen", &path), events, ("call_timeout", "10m")]);
     let [gone, other] = ["gone", "other"].map(|name| attached(&path, &[events, ("attach_name", name)]));
     for host in [&gone, &other] {
         host.event_fd().unwrap();
@@ -271,6 +271,8 @@ fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
     gone.answer_call(next(&gone).request, b"y", false).unwrap();
     assert_eq!(field(&client.text(), "ref"), "7");
     gone.stop(PATIENCE);
+    // A call that was on its way to it would be lost with it.
+    until("the hub sees that it has gone", || hub.server.stats().unwrap().hosts == 1);
     refused(&mut client);
     // A host that takes no calls says so, too.
     let options = [("attach", &*path), ("attach_timeout", "1m"), ("attach_name", "other"), ("events", "none")];
@@ -284,7 +286,7 @@ fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
 fn an_attached_host_answers_and_refuses() {
     let path = format!("unix:{}", socket_path());
     let events = ("events", "call");
-    let hub = Host::start(&[("attach_listen", &path), events]);
+    let hub = Host::start(&[("attach_listen", &path), events, ("call_timeout", "10m")]);
     let host = attached(&path, &[events]);
     host.event_fd().unwrap();
     // The hub knows by now that the host wants events.

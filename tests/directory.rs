@@ -15,6 +15,7 @@ fn a_host_attaches_again_after_it_has_changed_its_directory() {
     let first = Host::start(&[("attach_listen", "unix:hub")]);
     let mut builder = Builder::default();
     builder.set("attach", "unix:hub").unwrap();
+    builder.set("attach_timeout", "1m").unwrap();
     let host = Server::start(builder).unwrap();
     assert!(host.stats().is_ok());
     std::env::set_current_dir("/").unwrap();

@@ -150,6 +150,8 @@ fn a_load_balancer_gets_503_from_a_server_that_goes_away() {
     let mut begun = host.connect();
     begun.send(b"GET /healthz HTTP/1.1\r\n");
     eventually(|| metrics(&path).contains("push_connections{transport=\"none\"} 1"));
+    // A client of which nothing was read yet would get no answer.
+    eventually(|| host.server.stats().unwrap().inbox_bytes > 0);
     let healthy = |path: &str| {
         let mut control = UnixStream::connect(path).unwrap();
         control.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();

@@ -40,8 +40,8 @@ fn goodbyes(clients: Vec<Client>) -> Vec<(Instant, String)> {
 #[test]
 fn clients_leave_evenly_over_the_time_each_with_a_delay_of_its_own() {
     // On a busy machine the ends may be seen late, and together. It is enough that one of the tries is even.
-    let tries: Vec<_> = std::iter::repeat_with(leave_in_quarters).take(5).take_while(|(even, _)| !even).collect();
-    assert!(tries.len() < 5, "{tries:?}");
+    let tries: Vec<_> = std::iter::repeat_with(leave_in_quarters).take(20).take_while(|(even, _)| !even).collect();
+    assert!(tries.len() < 20, "{tries:?}");
 }
 
 /// How many of a crowd leave in each quarter of a drain, and whether that is even.
@@ -102,13 +102,18 @@ fn each_transport_is_told_of_the_drain_in_its_own_form() {
 
 #[test]
 fn requests_under_way_are_answered() {
-    let host = Host::start(&[("threads", "1"), ("auth", "host"), ("retry", "3s")]);
+    let patient = [("auth_timeout", "10m"), ("head_timeout", "10m")];
+    let host = Host::start(&[&[("threads", "1"), ("auth", "host"), ("retry", "3s")], &patient[..]].concat());
     host.server.event_fd().unwrap();
-    // This is read before the following ones: a shard takes commands in their order.
+    // A client of which nothing was read yet gets no answer.
+    let kept = || host.server.stats().unwrap().inbox_bytes;
     let mut half = host.connect();
     half.send(b"GET /push?channel=a HTTP/1.1\r\nHost:");
+    until("half a head is read", || kept() > 0);
+    let of_one = kept();
     let mut half_sse = host.connect();
     half_sse.send(b"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nCookie:");
+    until("the other half is read", || kept() > of_one);
     let mut asked = host.get("channel=a", "");
     let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
     let next = || host.server.next_event(Some(PATIENCE)).unwrap();
@@ -146,6 +151,12 @@ fn a_short_drain_tells_all_clients_at_once() {
 
 #[test]
 fn the_host_gets_events_of_the_drain_and_may_go_on_until_it_stops() {
+    // On a busy machine all clients may have gone before the first message. Then another drain may show it.
+    assert!((0..20).any(|_| a_message_reaches_a_client_in_a_drain()), "no message reached anybody in 20 drains");
+}
+
+/// Drains a server, and publishes until all clients have gone. False: none was there any more for a message.
+fn a_message_reaches_a_client_in_a_drain() -> bool {
     let host = Host::start(&[("threads", "2"), ("retry", "1s")]);
     let next = || host.server.next_event(Some(PATIENCE)).unwrap();
     assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
@@ -174,12 +185,16 @@ fn the_host_gets_events_of_the_drain_and_may_go_on_until_it_stops() {
     }
     assert_eq!(closes, 20, "each end was told before");
     let stats = host.server.stats().unwrap();
-    assert_eq!((stats.connections, stats.subscriptions), (0, 0));
-    assert!(stats.deliveries > 0 && stats.deliveries < 20 * published, "{} of {published}", stats.deliveries);
+    // The late one may have come only after the end of the drain.
+    assert!(stats.connections <= 1 && stats.subscriptions == 0, "{stats:?}");
+    assert!(stats.deliveries < 20 * published, "{} of {published}", stats.deliveries);
+    drop(late);
+    until("the late one has gone", || host.server.stats().unwrap().connections == 0);
     assert!(goodbyes(clients).iter().all(|(_, line)| field(line, "code") == "1001"));
     host.server.drain(Duration::ZERO).unwrap();
     assert!(host.server.next_event(Some(Duration::from_millis(200))).is_err(), "it is told once");
     host.stop();
+    stats.deliveries > 0
 }
 
 #[test]
@@ -215,7 +230,8 @@ fn attached_hosts_are_told() {
     }
     hosts[0].publish(&Publication::new("a", b"before")).unwrap();
     assert_eq!(client.text(), "before");
-    hub.stop();
+    // The hosts hear nothing of a hub that has no more time.
+    hub.server.stop(PATIENCE);
     assert_eq!(client.close_code(), 1001);
     for host in hosts {
         let kinds: Vec<EventKind> = std::iter::from_fn(|| {
@@ -246,7 +262,7 @@ fn rest(mut client: &UnixStream) -> String {
 
 #[test]
 fn a_relayed_client_is_told_when_its_host_ends_its_sending_side() {
-    let host = Host::start(&[("threads", "1"), ("retry", "1s"), ("outbox", "16MB")]);
+    let host = Host::start(&[("threads", "1"), ("retry", "1s"), ("outbox", "16MB"), ("close_timeout", "10m")]);
     assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
     let position = host.publish("a", "missed");
     for (lines, query, told) in [

@@ -347,7 +347,7 @@ fn a_log_on_the_disk_keeps_whom_a_message_leaves_out() {
     publish_except(&before, OWN, &format!("<large>{}", "x".repeat(5000)));
     before.server.publish_batch(&[except(OWN, "<in a batch>"), except(OTHER, "<other>")]).unwrap();
     before.publish("a", "<next>");
-    before.stop();
+    before.server.stop(PATIENCE);
     let host = Host::start(&[("engine", &log.engine())]);
     for transport in STREAMING {
         let get = |id: &str| open(&host, transport, &format!("since={start}&client={id}")).until("<next>");

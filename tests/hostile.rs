@@ -117,7 +117,7 @@ fn bad_frames_close_with_the_right_code() {
 
 #[test]
 fn sixty_five_thousand_fragments_are_a_message() {
-    let host = Host::start(&[]);
+    let host = Host::start(&[("message_timeout", "10m")]);
     host.server.event_fd().unwrap();
     let mut client = host.websocket("channel=a", false);
     client.frame(0x02, b"x");
@@ -136,6 +136,7 @@ fn sixty_five_thousand_fragments_are_a_message() {
 fn a_client_that_does_not_read_is_closed_and_recovers() {
     let host = Host::start(&[
         ("outbox", "64KB"),
+        ("close_timeout", "10m"),
         ("history_count", "100000"),
         ("history_bytes", "256MB"),
         ("history_total", "256MB"),

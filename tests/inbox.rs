@@ -77,6 +77,7 @@ fn the_bound_holds(host: &Host, path: &str, connect: impl Fn() -> Client) {
     const CLIENTS: u64 = 60;
     let mut slow = connect();
     slow.frame(BEGIN, br#"{"type":"sub"#);
+    assert!(answers(&mut slow));
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect()).collect();
     let fragment = [b'x'; 20_000];
     for first in [BEGIN, MORE, MORE] {

@@ -50,7 +50,8 @@ fn users_are_counted_over_all_threads_and_transports() {
     eventually(|| users(&host, "channel=a") == "ann:1 of 1, 0 anonymous, more: false");
     host.publish("kept", "by its history");
     assert_eq!(users(&host, "channel=kept"), " of 0, 0 anonymous, more: false");
-    assert!(host.control("/v1/users?channel=c").contains("no such channel"));
+    // The hub hears a moment later that nobody is on it any more.
+    eventually(|| host.control("/v1/users?channel=c").contains("no such channel"));
     assert!(host.control("/v1/users?channel=").contains("channel: empty; 1 to 255 bytes are allowed"));
     assert!(host.control("/v1/users").contains("?channel= is needed"));
     host.stop();
@@ -267,7 +268,8 @@ fn an_older_hub_is_not_asked_and_does_all_else() {
         assert!(error.to_string().contains("the hub is older"), "{error}");
     }
     assert_eq!(host.publish(&Publication::new("a", b"x")).unwrap().seq, 1);
-    assert_eq!(host.stats().unwrap().hosts, 1);
+    // If it was slow, there may have been another try to attach before.
+    eventually(|| host.stats().unwrap().hosts == 1);
     // No host was disconnected for it.
     assert_eq!(hub.server.stats().unwrap().refused, 0);
     host.stop(Duration::from_secs(5));
@@ -292,7 +294,10 @@ fn fake_hub<const N: usize>(path: &str, answers: [Answer; N]) {
         for mut host in listener.incoming().map_while(Result::ok) {
             let Some(_hello) = read_frame(&mut host) else { continue };
             let limits = 1000u64.to_le_bytes();
-            host.write_all(&frame(65, &[&text("epoch"), &[0; 8], &limits, &limits])).unwrap();
+            // A host does not wait for ever for its welcome. It comes again.
+            if host.write_all(&frame(65, &[&text("epoch"), &[0; 8], &limits, &limits])).is_err() {
+                continue;
+            }
             while let Some(question) = read_frame(&mut host) {
                 let number = u64::from_le_bytes(question[5..13].try_into().unwrap());
                 let Some(answer) = answers.next() else { continue };

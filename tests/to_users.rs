@@ -352,7 +352,7 @@ fn an_old_end_of_a_users_channel_sends_nobody_away() {
     let end = Publication::mark("user:ada", Mark::End);
     let ended = before.server.publish(&end).unwrap();
     let position = before.server.position(ended.seq);
-    before.stop();
+    before.server.stop(PATIENCE);
     let host = Host::start(&[ON, ("engine", &log.engine())]);
     for transport in ["sse", "stream"] {
         let mut client = open(&host, transport, grant(Some("ada"), &[]), &format!("since={position}"));

@@ -168,7 +168,7 @@ const OPTIONS: [(&str, &str); 8] = [
     ("ping_timeout", "20s"),
     ("poll_timeout", "1h"),
     ("keep_alive", "1h"),
-    ("head_timeout", "3s"),
+    ("head_timeout", "20s"),
     ("max_per_user", "4"),
     ("auth", "jwt"),
     ("jwt_secret", SECRET),

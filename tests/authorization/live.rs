@@ -124,7 +124,7 @@ fn polls_go_on_with_the_channels_of_their_grant_that_are_left() {
 
 #[test]
 fn a_revoked_channel_is_lost_at_once_and_for_good() {
-    let host = jwt(&[("poll_timeout", "10s")]);
+    let host = jwt(&[]);
     let mut both = claims(3600);
     both["push"] = serde_json::json!({"subscribe": ["a", "b"], "publish": ["a", "b"]});
     let both = token(&both);
@@ -294,7 +294,7 @@ fn a_token_changes_nothing_without_auth_jwt() {
 
 #[test]
 fn the_host_gives_a_live_connection_another_grant() {
-    let host = Host::start(&[("auth", "host")]);
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "10m")]);
     host.server.event_fd().unwrap();
     let mut client = host.get("channel=a", &format!("{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE));
     let request = next_event(&host, EventKind::Request).request;

@@ -39,7 +39,7 @@ fn next_event(host: &Host, kind: EventKind) -> Event {
 #[test]
 fn a_token_allows_what_it_names() {
     let host = Host::start(&[("auth", "jwt"), ("jwt_secret", SECRET), ("poll_timeout", "100ms")]);
-    let good = token(&claims(60));
+    let good = token(&claims(3600));
     let status = |query: &str, lines: &str| host.get(query, lines).head()[9..12].to_owned();
     assert_eq!(status("channel=a", ""), "401");
     assert_eq!(status("channel=a&token=nonsense", ""), "401");
@@ -94,7 +94,7 @@ fn a_preflight_opens_no_connection_for_requests_that_the_host_never_saw() {
 
 #[test]
 fn a_question_is_answered_once() {
-    let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "10m"), ("poll_timeout", "100ms")]);
     host.server.event_fd().unwrap();
     let mut client = host.get("channel=a", "");
     let first = next_event(&host, EventKind::Request).request;
@@ -130,7 +130,7 @@ fn asked_again_in_time(host: &Host, grant: Grant) -> Option<(common::Client, Eve
 
 #[test]
 fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
-    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "10m"), ("poll_timeout", "100ms"), ("threads", "1")]);
     let (until, mut client, question) = soon(|seconds| {
         let until = unix_seconds() + seconds;
         let anns = Grant::new(Some("ann"), &["a".into()], &[], until, false, false).unwrap();
@@ -190,7 +190,7 @@ fn a_client_that_may_come_back_is_told_so_when_it_is_closed_during_a_question() 
 
 #[test]
 fn the_host_is_asked_and_its_answer_counts() {
-    let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "10m"), ("poll_timeout", "100ms")]);
     assert!(host.get("channel=a", "").head().contains(" 503 "), "nobody listens for questions yet");
     host.server.event_fd().unwrap();
     let mut yes = host.get("channel=a", "Cookie: session=7\r\n");

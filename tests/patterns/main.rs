@@ -9,7 +9,7 @@ mod live;
 mod polls;
 mod rights;
 
-use common::{builder, until, Client, Host, CONTROL, UPGRADE};
+use common::{builder, until, Client, Host, CONTROL, PATIENCE, UPGRADE};
 use push::hub::{Mark, Publication};
 
 const ON: (&str, &str) = ("max_patterns", "3");
@@ -281,7 +281,7 @@ fn a_log_brings_what_a_client_missed_before_a_restart() {
     let since = host.publish("news.a", "seen");
     host.publish("news.b", "<1>");
     host.publish("other", "<no>");
-    host.stop();
+    host.server.stop(PATIENCE);
     let host = Host::start(&[ON, ("engine", &engine)]);
     host.publish("news.c", "<2>");
     let got = open(&host, "stream", &format!("pattern=news.*&since={since}")).until("<2>");

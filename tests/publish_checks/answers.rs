@@ -175,7 +175,8 @@ fn a_reload_changes_which_messages_the_host_checks() {
 #[test]
 fn with_a_log_that_is_synced_first_messages_keep_their_order() {
     let log = Folder::new("checks");
-    let host = start(&[("engine", &log.engine()), ("engine_sync", "always"), ("client_publish", "true")]);
+    let synced = [("engine_sync", "always"), ("engine_timeout", "1m"), ("client_publish", "true")];
+    let host = start(&[&[("engine", &*log.engine())], &synced[..]].concat());
     let (mut client, mut reader) = (host.websocket("", true), host.websocket("channel=chat.1", false));
     (1..=8).for_each(|reference| publish(&mut client, reference, "chat.1", &reference.to_string()));
     let asked = [(); 8].map(|()| next(&host.server));

@@ -12,7 +12,7 @@ fn a_message_that_nobody_can_check_is_refused_and_may_be_sent_again() {
         assert_eq!(fields, ["refused", "503", "chat.1", "1"], "{told}");
     };
     // No host has asked for events yet.
-    let host = Host::start(&[EVENTS, ASKS]);
+    let host = Host::start(&[EVENTS, ASKS, ("call_timeout", "10m")]);
     let mut client = host.websocket("", true);
     refused(&mut client);
     host.server.event_fd().unwrap();
@@ -22,7 +22,7 @@ fn a_message_that_nobody_can_check_is_refused_and_may_be_sent_again() {
     host.stop();
     // No host is attached; the hosts of its name are gone, and another one is there; a host does not take such events.
     let path = format!("unix:{}", socket_path());
-    let hub = Host::start(&[("attach_listen", &path), EVENTS, ASKS]);
+    let hub = Host::start(&[("attach_listen", &path), EVENTS, ASKS, ("call_timeout", "10m")]);
     refused(&mut hub.websocket("", true));
     let [gone, other] = ["gone", "other"].map(|name| attached(&path, &[EVENTS, ("attach_name", name)]));
     for host in [&gone, &other] {
@@ -34,6 +34,8 @@ fn a_message_that_nobody_can_check_is_refused_and_may_be_sent_again() {
     gone.allow_publish(next(&gone).request, None).unwrap();
     expect(&mut client, "published", 7);
     gone.stop(PATIENCE);
+    // A message that was on its way to it would be lost with it.
+    until("the hub sees that it has gone", || hub.server.stats().unwrap().hosts == 1);
     refused(&mut client);
     let options = [("attach", &*path), ("attach_timeout", "1m"), ("attach_name", "other"), ("events", "none")];
     other.reload(&common::builder(&options)).unwrap();
@@ -68,6 +70,8 @@ fn an_attached_host_checks_messages() {
     host.stop(PATIENCE);
     let host = attached(&path, &[EVENTS]);
     host.event_fd().unwrap();
+    // It is attached by now. An answer that comes before would not be for this life of the hub.
+    host.stats().unwrap();
     host.allow_publish(asked[1].request, Some(&text("two"))).unwrap();
     host.allow_publish(asked[1].request, Some(&text("again"))).unwrap();
     expect(&mut client, "published", 2);

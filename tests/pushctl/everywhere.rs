@@ -10,7 +10,7 @@ use push::grant::Grant;
 use push::hub::Publication;
 use push::{Kind, Server};
 use serde_json::{json, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
@@ -20,12 +20,14 @@ pub(super) struct At {
     address: String,
     pub(super) variables: Vec<(&'static str, String)>,
     tried: RefCell<BTreeSet<String>>,
+    /// Whether something was asked again, since the log or a hub of it was late.
+    was_late: Cell<bool>,
 }
 
 impl At {
     pub(super) fn new(address: &str, variables: &[(&'static str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        At { address: address.to_owned(), variables, tried: RefCell::default() }
+        At { address: address.to_owned(), variables, tried: RefCell::default(), was_late: Cell::default() }
     }
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
@@ -45,6 +47,7 @@ impl At {
             let late = errors.contains(" hubs have answered in time") || errors.contains("answers 504");
             assert!(output.status.success() || late, "{arguments:?}: {errors}");
             told = text(&output.stdout);
+            self.was_late.set(self.was_late.get() || late);
             !late
         });
         told
@@ -97,7 +100,8 @@ pub(super) fn each_command(at: &At, server: &Server) {
     let mut tail = Running::begin(at.command(&["tail", "news", "-n", "1"])).looks_on();
     let place = at.json(&["publish", "news", "hello", "--event", "said", "--idempotency-key", "said"]);
     let id = place["id"].as_str().unwrap();
-    assert_eq!(place["subscribers"], 2);
+    // A message with a key that is known reaches nobody any more.
+    assert!(place["subscribers"] == 2 || at.was_late.get(), "{place}");
     assert!(tail.line().ends_with(&format!("  news  {id}  5 B  [said] hello")), "{id}");
     assert!(tail.child.wait().unwrap().success());
     assert_eq!((ada.text(), bob.text()), ("hello".to_owned(), "hello".to_owned()));

@@ -343,7 +343,7 @@ fn wrong_arguments_are_named_and_help_is_there() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushctl"));
         command.env_clear().args(arguments).output().unwrap()
     };
-    let file = std::env::temp_dir().join(format!("pushctl-key-{}", std::process::id()));
+    let file = std::env::temp_dir().join(format!("pushctl-a-key-{}", std::process::id()));
     std::fs::write(&file, "a-key\n").unwrap();
     let key = file.to_str().unwrap();
     for (arguments, part) in [

@@ -127,7 +127,7 @@ fn a_check_neither_disturbs_a_running_hub_nor_makes_anything() {
     let _ = fs::remove_dir_all(&folder);
     let engine = format!("engine=file:{}", folder.display());
     let mut command = Pushd::command(&path);
-    command.args(["-o", &engine, "-o", "engine_sync=always"]);
+    command.args(["-o", &engine, "-o", "engine_sync=always", "-o", "engine_timeout=1m"]);
     let pushd = Pushd::start(command);
     let host = attached(&path);
     publish(&host, "before");

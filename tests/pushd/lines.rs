@@ -51,7 +51,7 @@ fn lines_have_a_time_if_they_are_to() {
     });
     let messages: Vec<String> = messages.collect();
     assert!(messages.iter().any(|message| message.starts_with("listening on 127.0.0.1:")), "{messages:#?}");
-    assert!(messages.contains(&"SIGTERM: ending within 1 s".to_owned()), "{messages:#?}");
+    assert!(messages.contains(&"SIGTERM: ending within 60 s".to_owned()), "{messages:#?}");
 }
 
 #[test]

@@ -19,7 +19,9 @@ pub struct Pushd {
 impl Pushd {
     pub fn command(attach: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushd"));
-        command.args(["-o", "listen=127.0.0.1:0", "-o", &format!("attach_listen={attach}"), "-d", "1"]);
+        // However slow the machine is, no client gets a ping, and each gets its goodbye.
+        command.args(["-o", "listen=127.0.0.1:0", "-o", "heartbeat=10m", "-d", "60"]);
+        command.args(["-o", &format!("attach_listen={attach}")]);
         command.stderr(Stdio::piped());
         command
     }

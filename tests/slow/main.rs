@@ -17,7 +17,8 @@ const MANY: usize = 1500;
 const OPTIONS: [(&str, &str); 6] = [
     ("outbox", "64KB"),
     ("threads", "1"),
-    ("heartbeat", "10m"),
+    // A client that is closed takes its last words only after all messages are published.
+    ("close_timeout", "10m"),
     ("channel.drop.*.slow_policy", "drop-oldest"),
     ("channel.last.*.slow_policy", "latest"),
     ("history_count", "10"),
@@ -360,6 +361,8 @@ fn answers_of_polls_that_are_copies_are_bounded_together() {
         ("max_message", "8MB"),
         ("history_bytes", "16MB"),
         ("outbox_total", "24MB"),
+        // One is read after the other, and each takes its time.
+        ("close_timeout", "10m"),
         ("allowed_origins", "https://app"),
     ];
     // With one channel, with several, and with missed messages.

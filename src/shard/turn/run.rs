@@ -186,7 +186,11 @@ impl Shard {
                 Command::Resume => self.resume_paused(),
                 Command::MakeRoom => self.make_room(),
                 Command::Drain { until_ms } => self.begin_drain(until_ms),
-                Command::End => self.shutdown.ends = true,
+                Command::End => {
+                    // The drain is over, though this turn may have begun before. Whoever is left gets the goodbye.
+                    self.turn.begin();
+                    self.shutdown.ends = true;
+                }
             }
         }
         self.close_users(users);
