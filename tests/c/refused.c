@@ -331,7 +331,7 @@ static struct attached {
     temporary_directory(both.directory, sizeof both.directory);
     snprintf(both.address, sizeof both.address, "unix:%s/hub.sock", both.directory);
     both.hub = serve_logged(configure("threads", "1", "attach_listen", both.address, NULL));
-    both.host = serve("attach", both.address, "attach_timeout", "20s", NULL);
+    both.host = serve("attach", both.address, "attach_timeout", "1m", NULL);
     return both;
 }
 
@@ -448,7 +448,7 @@ static void attaching(void)
     snprintf(both.address, sizeof both.address, "unix:%s/hub.sock", both.directory);
     both.hub = serve_logged(configure("threads", "1", "attach_listen", both.address, NULL));
     refuse_then("accept4", "EPOLL_CTL_ADD", 2, ENOMEM);
-    both.host = serve("attach", both.address, "attach_timeout", "20s", NULL);
+    both.host = serve("attach", both.address, "attach_timeout", "1m", NULL);
     refused();
     struct peer client = adopted_ws(both.host, NULL, "channel=c");
     publish(both.host, "c", "here");
@@ -474,7 +474,7 @@ static void never_accepting(void)
     refused();
     CHECK(ws_open(&client, "channel=c", ""));
     refuse("accept4", EPERM, 1000);
-    both.host = serve("attach", both.address, "attach_timeout", "20s", NULL);
+    both.host = serve("attach", both.address, "attach_timeout", "1m", NULL);
     CHECK(expect_log("attach: a host can't be accepted: Operation not permitted (os error 1); trying again"));
     refused();
     published(both.host, "c", "here");

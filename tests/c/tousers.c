@@ -182,7 +182,8 @@ static void the_hubs_option_counts_for_hosts(void)
     for (int on = 0; on < 2; on++) {
         check_case("the hub's option %d", on);
         push_server *hub = serve("threads", "1", "attach_listen", address, "user_channel", on ? "true" : "false", NULL);
-        push_server *host = serve("attach", address, "user_channel", on ? "false" : "true", NULL);
+        push_server *host =
+            serve("attach", address, "attach_timeout", "1m", "user_channel", on ? "false" : "true", NULL);
         push_message message = message_of("x");
         push_position at = {.seq = 77};
         push_status expected = on ? PUSH_OK : PUSH_ERR_INVALID;
