@@ -215,8 +215,10 @@ static void a_connection_that_gets_another_user_ends(void)
     CHECK_STATUS(push_renew(server, connection, &ada), PUSH_OK);
     CHECK_STATUS(push_publish_user(server, "ada", &message, NULL), PUSH_OK);
     CHECK(peer_expect(&client, "to ada"));
-    /* Nothing of either user comes after the call. */
+    /* Nothing of either user comes after the end. */
     CHECK_STATUS(push_renew(server, connection, &bob), PUSH_OK);
+    expect_event(server, &event, PUSH_EVENT_CLOSE);
+    push_event_clear(&event);
     CHECK_STATUS(push_publish_user(server, "ada", &late, NULL), PUSH_OK);
     CHECK_STATUS(push_publish_user(server, "bob", &late, NULL), PUSH_OK);
     CHECK(peer_expect(&client, "\"code\":1001"));
