@@ -93,7 +93,7 @@ static void closes_are_told_before_the_stop_ends(void)
     enum { CLIENTS = 20 };
     struct peer clients[CLIENTS];
     reset();
-    push_config *config = configure("threads", "2", "close_timeout", "100ms", NULL);
+    push_config *config = configure("threads", "2", NULL);
     push_config_on_event(config, count_events, &freed, count_free);
     the_server = serve_config(config);
     for (int i = 0; i < CLIENTS; i++) clients[i] = adopted_ws(the_server, NULL, "channel=c");
