@@ -404,8 +404,10 @@ static void clients_of_a_hub_that_is_away(void)
     snprintf(address, sizeof address, "unix:%s/hub.sock", directory);
     push_server *hub = serve("attach_listen", address, NULL);
     push_server *host = serve("attach", address, "attach_timeout", "1s", NULL);
-    CHECK_STATUS(push_publish_message(host, &(push_message){.size = sizeof(push_message), .channel = "c"},
-                                      &(push_position){0}), PUSH_OK);
+    push_message message = text_message("c", "");
+    push_status published = PUSH_ERR_BUSY;
+    WAIT_WHILE((published = push_publish_message(host, &message, &(push_position){0})) != PUSH_OK);
+    CHECK_STATUS(published, PUSH_OK);
     stop(hub);
     tcp_pair(&poll, &fd);
     peer_get(&poll, "channel=c", "");
@@ -416,7 +418,7 @@ static void clients_of_a_hub_that_is_away(void)
     CHECK_STATUS(push_flush(host), PUSH_OK);
     CHECK(peer_expect(&poll, "HTTP/1.1 503 ") && peer_expect(&poll, "Retry-After: "));
     CHECK(peer_expect(&page, "HTTP/1.1 200 ") && peer_expect(&page, "event: push-close"));
-    CHECK(peer_read_to_end(&poll, 20000) && peer_read_to_end(&page, 20000));
+    CHECK(peer_read_to_end(&poll, PATIENCE_MS) && peer_read_to_end(&page, PATIENCE_MS));
     stop(host);
     remove_directory(directory);
     peer_close(&poll);

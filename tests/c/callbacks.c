@@ -75,7 +75,7 @@ static void both_callbacks_in_use(void)
     }
     peer_close(&client);
     CHECK_EQ(freed, 0);
-    stop(the_server);
+    CHECK_STATUS(push_stop(the_server, PATIENCE_MS), PUSH_OK);
     CHECK_EQ(freed, 2);
     CHECK_EQ(opens, 1);
     CHECK_EQ(messages, 100);
@@ -97,7 +97,7 @@ static void closes_are_told_before_the_stop_ends(void)
     push_config_on_event(config, count_events, &freed, count_free);
     the_server = serve_config(config);
     for (int i = 0; i < CLIENTS; i++) clients[i] = adopted_ws(the_server, NULL, "channel=c");
-    stop(the_server);
+    CHECK_STATUS(push_stop(the_server, PATIENCE_MS), PUSH_OK);
     CHECK_EQ(opens, CLIENTS);
     CHECK_EQ(closes, CLIENTS);
     CHECK_EQ(drains, 1);
@@ -307,9 +307,9 @@ static void a_log_that_hangs_delays_nobody(void)
     CHECK(suppressed > refused - FEW && suppressed < refused);
     CHECK_EQ(stats.logs_dropped, 0);
     held = false;
-    stop(the_server); /* it delivers the events that wait */
-    CHECK(lines + suppressed >= refused);
     peer_close(&client);
+    CHECK_STATUS(push_stop(the_server, PATIENCE_MS), PUSH_OK); /* it delivers the events that wait */
+    CHECK(lines + suppressed >= refused);
 }
 
 static void one_config_calls_one_at_a_time(void)
@@ -360,8 +360,8 @@ static void two_servers_stop_each_other_from_their_callbacks(void)
     WAIT_WHILE(in_callback < 4);
     REQUIRE(in_callback == 4); /* each waits for the other for ever: a status would be better */
     for (int i = 0; i < 2; i++) {
-        push_stop(crossed[i], 0);
         peer_close(&clients[i]);
+        push_stop(crossed[i], PATIENCE_MS);
     }
 }
 

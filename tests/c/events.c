@@ -434,10 +434,8 @@ static void only_the_kinds_that_are_wanted(void)
                   {PUSH_EVENT_OPEN, PUSH_EVENT_SUBSCRIBE, PUSH_EVENT_MESSAGE, PUSH_EVENT_UNSUBSCRIBE,
                    PUSH_EVENT_CLOSE}}};
     push_server *server = serve("threads", "1", "events", "close", NULL);
-    push_config *config = push_config_new();
+    push_config *config = configure("threads", "1", NULL);
     int fd = push_event_fd(server);
-    CHECK_STATUS(push_config_set(config, "listen", "none", NULL, 0), PUSH_OK);
-    CHECK_STATUS(push_config_set(config, "threads", "1", NULL, 0), PUSH_OK);
     expect_kinds(server, fd, (uint32_t[]){PUSH_EVENT_CLOSE, 0});
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_case("events=%s", cases[i].option);

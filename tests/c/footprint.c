@@ -268,12 +268,14 @@ static void calls_go_on_through_signals(void)
     sigaction(SIGUSR1, &action, NULL);
     watching = false;
     pthread_create(&thread, NULL, disturb, &main_thread);
+    WAIT_WHILE(handled == 0);
     push_server *server = serve("threads", "2", "listen", "127.0.0.1:0", NULL);
     int64_t began = now_ms();
     CHECK_STATUS(push_next_event(server, &event, sizeof event, 200), PUSH_ERR_TIMEOUT);
     CHECK(now_ms() - began >= 195);
     for (int i = 0; i < 1000; i++) CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
     stop(server);
+    WAIT_WHILE(handled <= 10);
     watching = true;
     pthread_join(thread, NULL);
     watching = false;

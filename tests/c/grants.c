@@ -235,7 +235,9 @@ static void a_grant_that_ends(void)
     CHECK(peer_expect(&sse, "event: push-close\ndata: {\"type\":\"close\",\"code\":4403,"));
     CHECK(peer_expect(&poll, "HTTP/1.1 403 "));
     CHECK(peer_read_to_end(&poll, PATIENCE_MS));
-    CHECK(time(NULL) >= grant.expires_at);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now); /* time() may be a tick behind */
+    CHECK(now.tv_sec >= grant.expires_at);
     int opened = 0, closed = 0;
     while (opened + closed < 4) {
         REQUIRE(push_next_event(server, &event, sizeof event, PATIENCE_MS) == PUSH_OK);
@@ -519,6 +521,8 @@ static void asking_the_host(void)
     struct peer no = asking(server, &event, "channel=c");
     CHECK_STATUS(push_deny(server, event.request, 401, "log in first"), PUSH_OK);
     CHECK(peer_expect(&no, "HTTP/1.1 401 ") && peer_expect(&no, "log in first"));
+    peer_close(&nobody);
+    peer_close(&no);
 
     push_server *impatient =
         serve("threads", "2", "listen", "127.0.0.1:0", "auth", "host", "auth_timeout", "300ms", NULL);
@@ -531,7 +535,7 @@ static void asking_the_host(void)
 
     struct peer gone = asking(server, &event, "channel=c");
     peer_close(&gone);
-    sleep_ms(20);
+    wait_for_connections(server, 1); /* if it were allowed before it is missed, it would be opened */
     again = push_allow(server, event.request, PUSH_GRANT_ALL);
     CHECK(again == PUSH_OK || again == PUSH_ERR_NOT_FOUND);
 
@@ -564,7 +568,7 @@ static void asking_the_host(void)
     CHECK(peer_expect(&elsewhere, "HTTP/1.1 403 "));
     push_event_clear(&event);
     stop(server);
-    struct peer *all[] = {&nobody, &yes, &no, &unanswered, &given, &without, &elsewhere};
+    struct peer *all[] = {&yes, &unanswered, &given, &without, &elsewhere};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) peer_close(all[i]);
 }
 

@@ -85,7 +85,7 @@ static void each_line_goes_to_the_descriptor(void)
     CHECK(blocks);
     CHECK(!is_inherited(&file, fds[0]));
     reload_times(server, 10);
-    stop(server); /* it writes the rest, and closes the descriptor */
+    CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK); /* it writes the rest, and closes the descriptor */
     char *text = read_all(fds[0]);
     CHECK(check_lines(text) >= 10 + 2);
     CHECK_HAS(text, " libpush: info: options reloaded: nothing changed\n");
@@ -107,7 +107,7 @@ static void each_kind_of_descriptor(void)
         else fds[0] = open(path, O_RDWR | O_CREAT | O_APPEND, 0600), fds[1] = dup(fds[0]);
         push_server *server = serve_to(fds[1], "none");
         reload_times(server, 1);
-        stop(server);
+        CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
         if (kind == 2) lseek(fds[0], 0, SEEK_SET);
         char *text = read_all(fds[0]);
         CHECK_HAS(text, "options reloaded");
@@ -123,7 +123,7 @@ static void an_attached_server_logs_too(void)
     int fds[2];
     CHECK_EQ(pipe(fds), 0);
     push_server *server = serve_to(fds[1], "unix:/nonexistent/hub.sock");
-    stop(server);
+    CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
     char *text = read_all(fds[0]);
     CHECK(check_lines(text) >= 2);
     CHECK_HAS(text, " libpush: warning: no hub at unix:/nonexistent/hub.sock: ");
@@ -140,7 +140,7 @@ static void a_reader_that_does_not_read_delays_nobody(void)
         int mine = dup(fds[1]), flags = fcntl(mine, F_GETFL);
         push_server *server = serve_to(fds[1], "none");
         struct peer client = adopted_ws(server, NULL, "channel=c");
-        int64_t enough = now_ms() + ENOUGH_MS;
+        int64_t enough = now_ms() + PATIENCE_MS;
         while (stats_of(server).logs_dropped < 100 && now_ms() < enough) reload_times(server, 100);
         check_case("kind %d", kind);
         CHECK(stats_of(server).logs_dropped >= 100);
@@ -163,7 +163,7 @@ static void a_reader_that_comes_back_is_told_what_is_missing(void)
     static char text[1 << 22];
     CHECK_EQ(pipe(fds), 0);
     push_server *server = serve_to(fds[1], "none");
-    int64_t enough = now_ms() + ENOUGH_MS;
+    int64_t enough = now_ms() + PATIENCE_MS;
     while (stats_of(server).logs_dropped < 1 && now_ms() < enough) reload_times(server, 100);
     CHECK(stats_of(server).logs_dropped > 0);
     size_t len = 0;
@@ -214,7 +214,7 @@ static void a_slow_reader_gets_the_lines_of_the_stop(void)
         push_server *server = serve_to(fds[1], "none");
         pthread_create(&thread, NULL, read_late, &late);
         late.stops = true;
-        CHECK_STATUS(push_stop(server, ENOUGH_MS), PUSH_OK);
+        CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
         pthread_join(thread, NULL);
         check_case("kind %d", kind);
         size_t len = strlen(late.text);

@@ -58,8 +58,8 @@ static void a_name_is_never_a_pattern(void)
     }
     check_case(NULL);
     push_event_clear(&event);
-    stop(server);
     peer_close(&socket);
+    CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
     /* A status does not say what is wrong with a grant. The log does, and it has ended by now. */
     CHECK_HAS(said, "channel \"room.*\" is a pattern: it belongs among the grant's patterns");
 }

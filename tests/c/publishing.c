@@ -427,7 +427,7 @@ static void recovering_messages_larger_than_an_outbox(void)
         snprintf(query, sizeof query, "channel=c&since=%s", first.text);
         struct peer client = adopted_ws(server, NULL, query);
         for (int n = 0; n < COUNT; n++) {
-            REQUIRE(ws_next(&client, &frame, 2000));
+            REQUIRE(ws_next(&client, &frame, PATIENCE_MS));
             CHECK_EQ(frame.len, cases[i].size);
         }
         ws_expect(&client, "small");

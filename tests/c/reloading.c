@@ -15,8 +15,8 @@ static atomic_int published;
 static push_config *options_of(int round)
 {
     static const char *const values[][3] = {
-        {"outbox", "1MB", "8MB"},           {"slow_policy", "disconnect", "drop-oldest"},
-        {"heartbeat", "1h", "1d"},          {"poll_timeout", "20s", "1h"},
+        {"outbox", "64MB", "256MB"},        {"slow_policy", "disconnect", "drop-oldest"},
+        {"heartbeat", "1h", "1d"},          {"poll_timeout", "10m", "1h"},
         {"history_count", "1000", "2000"},  {"history_age", "5m", "1h"},
         {"history_total", "32MB", "64MB"},  {"key_window", "0", "2m"},
         {"log_level", "debug", "error"},    {"events", "none", "open,message,close"},
@@ -65,7 +65,9 @@ static void *publishes(void *unused)
         char text[32];
         last = over;
         int len = snprintf(text, sizeof text, "<%d>", published + 1);
-        CHECK_STATUS(push_publish(server, "c", text, (size_t)len), PUSH_OK);
+        push_status status = PUSH_ERR_BUSY;
+        WAIT_WHILE((status = push_publish(server, "c", text, (size_t)len)) == PUSH_ERR_BUSY);
+        CHECK_STATUS(status, PUSH_OK);
         published++;
         if (published % 4 == 0) sleep_ms(1);
     }
@@ -123,7 +125,7 @@ static void amid_everything(void)
     enum { WORKERS = sizeof work / sizeof *work };
     static const char *const names[STEADY] = {"WebSocket", "push.v1.json", "SSE", "stream"};
     pthread_t threads[WORKERS];
-    server = serve("threads", "2", "history_count", "1000", NULL);
+    server = serve("threads", "2", "history_count", "1000", "event_queue", "1048576", NULL);
     struct peer steady[STEADY] = {adopted_ws(server, NULL, "channel=c"), adopted(server, NULL),
                                   adopted_http(server, NULL, "sse", "channel=c"),
                                   adopted_http(server, NULL, "stream", "channel=c")};

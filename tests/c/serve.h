@@ -10,6 +10,8 @@ push_config *configure(const char *first, ...) __attribute__((sentinel));
 /* A server with these options. If it does not start, the test ends. */
 push_server *serve(const char *first, ...) __attribute__((sentinel));
 push_server *serve_config(push_config *config); /* frees the config */
+/* Ends a server. If a function of the host is late, events and lines may be dropped: push_stop with PATIENCE_MS tells
+ * them all. */
 void stop(push_server *server);
 /* Makes a directory, and the address of a hub's attach socket in it. */
 void attach_address(char *directory, size_t directory_size, char *address, size_t size);

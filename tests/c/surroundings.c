@@ -34,7 +34,7 @@ static void standard_descriptors_stay_free(void)
     for (int fd = 0; fd < 3; fd++) kept[fd] = out_of_the_way(fd);
     push_server *hub = serve("threads", "2", "listen", "127.0.0.1:0", "control", "127.0.0.1:0", "control_key",
                              "0123456789abcdef", "attach_listen", option, NULL);
-    push_server *host = serve("attach", option, NULL);
+    push_server *host = serve("attach", option, "attach_timeout", "1m", NULL);
     bool at_start = standard_taken();
     push_listen_address(hub, 0, tcp, sizeof tcp);
     struct peer client = peer_of(out_of_the_way(dial(tcp)));

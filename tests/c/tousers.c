@@ -182,7 +182,8 @@ static void the_hubs_option_counts_for_hosts(void)
     for (int on = 0; on < 2; on++) {
         check_case("the hub's option %d", on);
         push_server *hub = serve("threads", "1", "attach_listen", address, "user_channel", on ? "true" : "false", NULL);
-        push_server *host = serve("attach", address, "user_channel", on ? "false" : "true", NULL);
+        push_server *host =
+            serve("attach", address, "attach_timeout", "1m", "user_channel", on ? "false" : "true", NULL);
         push_message message = message_of("x");
         push_position at = {.seq = 77};
         push_status expected = on ? PUSH_OK : PUSH_ERR_INVALID;
@@ -214,8 +215,10 @@ static void a_connection_that_gets_another_user_ends(void)
     CHECK_STATUS(push_renew(server, connection, &ada), PUSH_OK);
     CHECK_STATUS(push_publish_user(server, "ada", &message, NULL), PUSH_OK);
     CHECK(peer_expect(&client, "to ada"));
-    /* Nothing of either user comes after the call. */
+    /* Nothing of either user comes after the end. */
     CHECK_STATUS(push_renew(server, connection, &bob), PUSH_OK);
+    expect_event(server, &event, PUSH_EVENT_CLOSE);
+    push_event_clear(&event);
     CHECK_STATUS(push_publish_user(server, "ada", &late, NULL), PUSH_OK);
     CHECK_STATUS(push_publish_user(server, "bob", &late, NULL), PUSH_OK);
     CHECK(peer_expect(&client, "\"code\":1001"));
