@@ -68,7 +68,7 @@ use connection::accept::Registry;
 use connection::conn::{Conn, SideTables, Token};
 use connection::drain::Shutdown;
 use connection::patience::Patience;
-use delivery::fan_out::Delivering;
+use delivery::delivering::Delivering;
 use delivery::subscriptions::Subscriptions;
 use rustc_hash::FxHashMap;
 use slab::Slab;

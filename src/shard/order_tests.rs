@@ -128,3 +128,19 @@ fn users_who_are_disconnected_together_end_each_as_was_said_first() {
     let expected = [Some("4001"), Some("4003"), Some("4001"), Some("4005"), None, None];
     assert_eq!(codes.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_message_does_not_overtake_a_command_that_the_host_gave_before_it() {
+    let mut shard = shard();
+    let (adopted, mut ann) = client(Some("ann"), b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    shard.handle.tell(Command::Adopt(adopted));
+    shard.turn(&[]);
+    // The turn has taken its commands, and is about to deliver.
+    shard.handle.tell(Command::CloseUser { user: "ann".into(), close: Close::new(4001, ""), tally: None });
+    publish(&shard, "a");
+    shard.deliver();
+    let mut text = String::new();
+    ann.read_to_string(&mut text).unwrap();
+    assert!(text.contains(r#""code":4001"#) && !text.contains(r#""data":"x""#), "{text}");
+}

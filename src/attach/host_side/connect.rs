@@ -105,8 +105,8 @@ fn welcome(
                     link.limits.max_batch.store(max_batch.map_or(MAX_BATCH, |max| max as usize), Ordering::Relaxed);
                     // The hub does not know the credit of the attachment before. It is set first, so that no event that
                     // follows is lost.
-                    link.take_credit_back();
-                    link.give_credit();
+                    let mut credit = link.take_credit_back();
+                    link.give(&mut credit);
                     link.queue().attach(socket.clone(), HubThere { version, epoch, life, done });
                     Ok(framed_len(frame))
                 }

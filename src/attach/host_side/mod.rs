@@ -117,6 +117,12 @@ impl Link {
     /// Gives the hub credit for the events that there is room for, in large steps. The first credit also says that
     /// events are wanted.
     fn give_credit(&self) {
+        if self.events.wanted() {
+            self.give(&mut self.credit());
+        }
+    }
+
+    fn give(&self, credit: &mut Credit) {
         if !self.events.wanted() {
             return;
         }
@@ -125,7 +131,6 @@ impl Link {
             // The host wakes the thread when it has taken half of the events. It may have done so just now.
             self.events.resume_at_half();
         }
-        let mut credit = self.credit();
         let used = credit.outstanding + self.events.waiting();
         if credit.asked && used > bound / 2 {
             return;
@@ -141,10 +146,11 @@ impl Link {
     /// Takes all credit back, since a new attachment begins without credit. Both steps are under one lock. Otherwise
     /// credit that is still queued would be sent beside the new credit, and the hub would send more events than there
     /// is room for.
-    fn take_credit_back(&self) {
+    fn take_credit_back(&self) -> MutexGuard<'_, Credit> {
         let mut credit = self.credit();
         self.queue().drop_credit();
         *credit = Credit::default();
+        credit
     }
 
     fn timeout(&self) -> Duration {
@@ -279,8 +285,11 @@ impl Attached {
     pub(crate) fn want_events(&self) {
         if !self.link.events.wanted() {
             self.link.events.want();
+            // Under one lock: a hub that welcomes the host just now gets the credit here, or has got it there.
+            let mut credit = self.link.credit();
             if self.link.queue().is_attached() {
-                self.link.give_credit();
+                self.link.give(&mut credit);
+                drop(credit);
                 self.flush();
             }
         }

@@ -94,7 +94,7 @@ impl HubSide {
         match event.kind {
             EventKind::Message => self.events().drop_message(),
             // It has ended by itself if its client has gone.
-            EventKind::Call | EventKind::Publish => {
+            EventKind::Request | EventKind::Call | EventKind::Publish => {
                 drop(self.api.deny(event.request, NOBODY_ANSWERS.0, NOBODY_ANSWERS.1))
             }
             _ => {}

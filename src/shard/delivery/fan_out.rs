@@ -11,16 +11,16 @@
 use crate::dialect::{Encoder, Format};
 use crate::framing::poll::Note;
 use crate::framing::Transport;
-use crate::hub::{ChannelId, Delivery, Mailbox, BROADCAST};
+use crate::hub::{ChannelId, Delivery, BROADCAST};
 use crate::shard::connection::client_ids::ClientIds;
 use crate::shard::connection::close::Counted;
 use crate::shard::connection::conn::{Conn, Flags, Token};
 use crate::shard::connection::sink::{Gone, Sinks};
 use crate::shard::delivery::breaks::Markers;
 use crate::shard::delivery::channels::Channels;
+use crate::shard::delivery::delivering::Delivering;
 use crate::shard::delivery::encoded::Run;
 use crate::shard::delivery::ended_streams;
-use crate::shard::delivery::merging::Merge;
 use crate::shard::delivery::outbox::Piece;
 use crate::shard::delivery::write::Bounds;
 use crate::shard::turn::command::ShardHandle;
@@ -34,28 +34,6 @@ use std::sync::Arc;
 pub(in crate::shard) const BATCH: usize = 1024;
 /// How many batches one turn takes, before clients are read again.
 pub(in crate::shard) const BATCHES: usize = 8;
-
-/// How far the mailbox is delivered, and the lists that delivering it needs.
-#[derive(Default)]
-pub(in crate::shard) struct Delivering {
-    /// The messages under way. The list is used again and again, so a turn allocates nothing.
-    batch: Vec<Delivery>,
-    pub(in crate::shard) merge: Merge,
-    /// Fates of connections, to be settled after a fan-out.
-    pub(in crate::shard) fates: Vec<(Token, Fate)>,
-    /// No connection joined after this number, so all live connections get a later broadcast.
-    pub(in crate::shard) settled: u64,
-    /// Taken from the mailbox and not delivered yet: the first message of the next batch.
-    pub(in crate::shard) held: Option<Delivery>,
-    /// The newest message taken from the mailbox. Every subscriber was served up to here.
-    pub(in crate::shard) delivered: u64,
-    /// The breaks of the log that were met, of a hub that follows one.
-    pub(in crate::shard) breaks: u32,
-    /// Acts on users that came where no connection may end. They are done next.
-    pub(in crate::shard) put_off: Vec<Delivery>,
-    /// True if a message of the batch leaves out a client that is here.
-    pub(in crate::shard) excepting: bool,
-}
 
 /// The effect of a fan-out on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,50 +74,23 @@ pub(in crate::shard) trait Subscribers {
     fn have_ended(&mut self, channels: &[ChannelId]);
 }
 
-impl Delivering {
-    /// An empty list for a batch.
-    pub(in crate::shard) fn take_list(&mut self) -> Vec<Delivery> {
-        std::mem::take(&mut self.batch)
-    }
-
-    /// Takes a batch from the mailbox, up to a message and not beyond. It is to be handed back to [`Self::recycle`].
-    pub(in crate::shard) fn take(&mut self, mailbox: &Mailbox, position: u64) -> Vec<Delivery> {
-        let mut batch = self.take_list();
-        while batch.len() < BATCH {
-            let Some(delivery) = self.held.take().or_else(|| mailbox.pop()) else { break };
-            if delivery.message.seq() > position {
-                self.held = Some(delivery);
-                break;
-            }
-            batch.push(delivery);
-        }
-        batch
-    }
-
-    /// A batch is delivered; true when there may be more.
-    pub(in crate::shard) fn recycle(&mut self, mut batch: Vec<Delivery>) -> bool {
-        if let Some(last) = batch.last() {
-            self.delivered = last.message.seq();
-        }
-        let full = batch.len() == BATCH;
-        batch.clear();
-        self.batch = batch;
-        full
-    }
-}
-
 impl Shard {
     /// Delivers the mailbox. Returns true if there may be more.
     pub(in crate::shard) fn deliver(&mut self) -> bool {
         if self.context.engine.is_shared() {
             return self.deliver_with_breaks();
         }
-        for _ in 0..BATCHES {
-            if !deliver_batch(self, u64::MAX) {
-                return false;
-            }
-        }
-        true
+        // Since this turn took its commands, the host may have given another one, and published after it. A command that
+        // came before one of the messages that wait now is here by now, and is done first.
+        let due = self.delivery.taken + self.handle.mailbox.waiting() as u64;
+        let comes_first = self.handle.has_commands();
+        let more = comes_first && self.take_commands();
+        // With the end of the server, all that is left goes out.
+        self.delivery.due = (!self.shutdown.ends).then_some(due);
+        let full = (0..BATCHES).all(|_| deliver_batch(self, u64::MAX));
+        self.delivery.due = None;
+        // A drain waits for what came before it.
+        more || full || comes_first && self.handle.mailbox.waiting() > 0
     }
 
     /// Delivers the mailbox up to a message, and not beyond.

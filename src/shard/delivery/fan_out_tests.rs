@@ -2,7 +2,8 @@
 //! the messages of its channels, once and in order, up to its end; but those that leave it out.
 
 use super::channels::Channels;
-use super::fan_out::{deliver_batch, Delivering, FanOut, Fate, Subscribers};
+use super::delivering::Delivering;
+use super::fan_out::{deliver_batch, FanOut, Fate, Subscribers};
 use super::outbox::Wire;
 use super::write::Bounds;
 use crate::dialect::{Compression, Dialect, Encoder, Format};

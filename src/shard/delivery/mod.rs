@@ -6,6 +6,7 @@ pub(crate) mod backpressure_model;
 pub(super) mod breaks;
 mod by_pattern;
 pub(super) mod channels;
+pub(super) mod delivering;
 pub(super) mod encoded;
 pub(super) mod ended_streams;
 pub(super) mod excepting;

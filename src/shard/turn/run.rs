@@ -131,7 +131,8 @@ impl Shard {
         }
     }
 
-    fn take_commands(&mut self) -> bool {
+    /// Returns true if there may be more.
+    pub(in crate::shard) fn take_commands(&mut self) -> bool {
         // Users with connections to close. One search serves several users in a row.
         let mut users = Vec::new();
         for _ in 0..COMMANDS {
