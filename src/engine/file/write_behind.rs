@@ -218,14 +218,18 @@ impl WriteBehind {
 
     /// Notes that nothing can be written at present.
     pub(super) fn fail(&self, why: &str) {
-        self.lock().failed = Some(why.into());
+        let mut buffer = self.lock();
+        buffer.failed = Some(why.into());
+        // Where the failure is told nothing is published any more.
         self.flags.fetch_or(FAILED, Ordering::SeqCst);
+        drop(buffer);
         self.awake.notify_all();
     }
 
     /// Notes that writing succeeds again.
     pub(super) fn heal(&self) {
-        self.lock().failed = None;
+        let mut buffer = self.lock();
+        buffer.failed = None;
         self.flags.fetch_and(!FAILED, Ordering::SeqCst);
     }
 
