@@ -39,6 +39,12 @@ pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
     theirs
 }
 
+/// The client of a connection goes. A child that another test starts has its descriptor for a moment as well, so to
+/// close it would not do.
+pub(super) fn leave(theirs: &UnixStream) {
+    theirs.shutdown(std::net::Shutdown::Both).unwrap();
+}
+
 /// A connection to hand over, and its other end.
 pub(super) fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
