@@ -22,9 +22,10 @@ pub(super) fn shard() -> Shard {
     shard_with(&[])
 }
 
-/// The same with other options.
+/// The same with other options. Its turns have the clock of the machine, and a client need not be as fast as that is.
 pub(super) fn shard_with(options: &[(&str, &str)]) -> Shard {
-    let config = Builder::with(options).config().clone();
+    let patient = [("auth_timeout", "10m"), ("call_timeout", "10m"), ("head_timeout", "10m")];
+    let config = Builder::with(&[&patient, options].concat()).config().clone();
     let handle = Arc::new(ShardHandle::new(0, 8192).unwrap());
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
     let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
