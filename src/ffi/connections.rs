@@ -358,7 +358,7 @@ mod tests {
         let status =
             unsafe { adopt(server, fd, std::ptr::null(), 0, push_grant_all(), false, |_, _fd, _| panic!("planted")) };
         assert_eq!(status, PUSH_OK);
-        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");
         assert_eq!(super::super::push_stop(server, 0), PUSH_OK);
     }

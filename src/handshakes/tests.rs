@@ -108,11 +108,15 @@ fn a_refused_client_is_cut_off_in_both_directions_though_another_process_has_the
     ];
     for (options, sends) in cases {
         let mut world = World::new(options);
+        let count = |world: &World| world.context.limits.connections.count();
+        let is_rate = options[0].0 == "connect_rate_per_address";
         // The copies stand for those that a forked child has.
         let mut clients = Vec::new();
         let mut copies = Vec::new();
-        // More than a second's worth of clients may come at once.
-        for _ in 0..3 {
+        // More than a second's worth of clients may come at once. On a slow machine the last one may be so late that it
+        // passes.
+        for number in 1..100 {
+            let before = count(&world);
             let mut client = world.connect();
             client.write_all(sends).unwrap();
             clients.push(client);
@@ -124,18 +128,23 @@ fn a_refused_client_is_cut_off_in_both_directions_though_another_process_has_the
             };
             copies.push(fd.try_clone().unwrap());
             world.thread.accepted(fd);
+            let passes = is_rate && count(&world) > before;
+            if number >= 3 && !passes {
+                break;
+            }
         }
+        let passed = if is_rate { count(&world) } else { 0 };
         let is_late = options[0].0 == "head_timeout";
         if is_late {
             assert_eq!(world.thread.clients.len(), 3);
         }
-        world.until("all but one are refused", |world| world.context.limits.connections.count() <= 1);
+        world.until("the others are refused", |world| count(world) <= passed);
         // The last one is refused in each case. Its end comes though a copy of the descriptor is open.
         assert!(is_over(clients.last().unwrap()), "{options:?}");
         assert!(!copies.is_empty());
         drop(clients);
         world.thread.forget_all();
-        assert_eq!(world.context.limits.connections.count(), 0, "{options:?}: a count is left");
+        assert_eq!(count(&world), 0, "{options:?}: a count is left");
     }
 }
 

@@ -27,11 +27,17 @@ fn start_with(engine: &str, options: &[(&str, &str)]) -> Server {
     Server::start(builder(engine, options)).unwrap()
 }
 
-/// These options, and a time limit that no slow machine reaches.
+/// Waits until the hubs have read their log. A client that comes earlier waits too, but for `engine_timeout` only.
+fn until_ready(hubs: &[Server]) {
+    hubs.iter().for_each(|hub| assert!(hub.readiness().wait(PATIENCE)));
+}
+
+/// These options, and time limits that no slow machine reaches. No client gets a ping, and no poll an empty answer.
 fn builder(engine: &str, options: &[(&str, &str)]) -> Builder {
     let mut builder = Builder::default();
     let fixed = [("listen", "127.0.0.1:0"), ("auth", "none"), ("threads", "2"), ("engine_timeout", "1m")];
-    for (option, value) in fixed.iter().chain(options).chain(&[("engine", engine)]) {
+    let patient = [("heartbeat", "10m"), ("poll_timeout", "10m")];
+    for (option, value) in fixed.iter().chain(&patient).chain(options).chain(&[("engine", engine)]) {
         builder.set(option, value).unwrap();
     }
     // A test that fails shows it.

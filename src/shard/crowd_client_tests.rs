@@ -71,6 +71,14 @@ pub(super) enum Item {
     Answer(Value),
 }
 
+/// A client that goes. A child that another test starts has its socket for a moment as well, so to close it would not
+/// do.
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 impl Client {
     /// Sends bytes; says whether they go all of them. Over TLS the rest goes later.
     pub(super) fn send(&mut self, mut bytes: Vec<u8>) -> bool {

@@ -1,7 +1,7 @@
 //! Connections whose TLS is in the kernel when the host hands them over. A Unix socket stands in for one with TLS: it
 //! carries the alerts as they are.
 
-use super::order_tests::{client, shard_with};
+use super::order_tests::{client, leave, shard_with};
 use super::pipelining_tests::{publish, turn};
 use super::Shard;
 use crate::framing::close::Close;
@@ -52,7 +52,7 @@ fn it_has_the_sink_for_the_kernel_and_what_the_host_has_left_is_read() {
     publish(&shard.context.hub, "a", 1);
     turn(&mut shard);
     assert!(!told(&client).0.is_empty());
-    drop(client);
+    leave(&client);
     turn(&mut shard);
     assert_eq!(shard.conns.len(), 0);
 }
@@ -66,7 +66,7 @@ fn its_client_is_told_the_end_and_closes_first() {
     let (bytes, has_ended) = told(&client);
     assert!(String::from_utf8_lossy(&bytes).contains("4000") && bytes.ends_with(CLOSE_NOTIFY), "{bytes:?}");
     assert!(!has_ended, "a part of a record may still be in the kernel");
-    drop(client);
+    leave(&client);
     turn(&mut shard);
     assert_eq!(shard.conns.len(), 0);
 }

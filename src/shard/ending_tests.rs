@@ -1,6 +1,6 @@
 //! Whatever ends a connection or a poll, nothing of it stays counted.
 
-use super::order_tests::{adopt, client, shard, shard_with};
+use super::order_tests::{adopt, client, leave, shard, shard_with};
 use super::pipelining_tests::{publish, subscribe, turn, UPGRADE};
 use super::Shard;
 use crate::framing::close::Close;
@@ -77,6 +77,7 @@ fn whatever_ends_a_connection_nothing_of_it_stays_counted() {
         }),
         ("a write finds the peer gone", |case| {
             let gone = std::mem::replace(&mut case.client, UnixStream::pair().unwrap().0);
+            leave(&gone);
             drop(gone);
             publish(&case.shard.context.hub, "a", 1);
             case.shard.deliver();

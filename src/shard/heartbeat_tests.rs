@@ -1,6 +1,7 @@
 //! Heartbeats go to clients that the library does not read from, too.
 
 use super::inbox_tests::{phases, read, shard, websocket, OPEN};
+use super::order_tests::leave;
 use super::pipelining_tests::turn;
 use crate::framing::Transport;
 use crate::shard::connection::conn::Flags;
@@ -21,7 +22,7 @@ fn a_client_that_the_library_does_not_read_from_gets_heartbeats_and_need_not_ans
             assert_eq!((phases(&shard), read(&mut client).chars().count()), (vec![OPEN], 2), "a ping: {reason:?}");
         }
         // One that has gone is found.
-        drop(client);
+        leave(&client);
         shard.heartbeat(0, Transport::WebSocket);
         turn(&mut shard);
         assert_eq!(phases(&shard), [], "{reason:?}");

@@ -1,6 +1,6 @@
 //! Clients that need new keys where none can be had are sent away, and come back.
 
-use super::order_tests::{client, shard_with};
+use super::order_tests::{client, leave, shard_with};
 use super::pipelining_tests::{publish, turn};
 use super::sink_tests::take_socket;
 use super::Shard;
@@ -89,7 +89,7 @@ fn a_client_with_new_keys_is_told_to_come_back() {
         let told = told(&mut client);
         assert!(told.contains(goodbye), "{told}");
         assert_eq!(shard.handle.metrics.refusals[Reason::TlsKeys].get(), 1);
-        drop(client);
+        leave(&client);
         turn(&mut shard);
         assert_eq!(shard.conns.len(), 0);
     }

@@ -22,9 +22,10 @@ pub(super) fn shard() -> Shard {
     shard_with(&[])
 }
 
-/// The same with other options.
+/// The same with other options. Its turns have the clock of the machine, and a client need not be as fast as that is.
 pub(super) fn shard_with(options: &[(&str, &str)]) -> Shard {
-    let config = Builder::with(options).config().clone();
+    let patient = [("auth_timeout", "10m"), ("call_timeout", "10m"), ("head_timeout", "10m")];
+    let config = Builder::with(&[&patient, options].concat()).config().clone();
     let handle = Arc::new(ShardHandle::new(0, 8192).unwrap());
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
     let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
@@ -37,6 +38,12 @@ pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
     let (adopted, theirs) = client(None, head);
     shard.adopt(adopted);
     theirs
+}
+
+/// The client of a connection goes. A child that another test starts has its descriptor for a moment as well, so to
+/// close it would not do.
+pub(super) fn leave(theirs: &UnixStream) {
+    theirs.shutdown(std::net::Shutdown::Both).unwrap();
 }
 
 /// A connection to hand over, and its other end.

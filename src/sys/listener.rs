@@ -107,8 +107,24 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::panic_tests::common::until;
     use crate::sys::epoll::Event;
     use std::net::{TcpListener, TcpStream};
+
+    /// The number of clients that a listener may accept.
+    fn waiting(listener: &OwnedFd) -> u32 {
+        let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+        // SAFETY: all-zero is a valid tcp_info; the kernel fills in what it has, at most `len` bytes.
+        let info = unsafe {
+            let mut info: libc::tcp_info = std::mem::zeroed();
+            let fd = listener.as_raw_fd();
+            let got = libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut len);
+            assert_eq!(got, 0);
+            info
+        };
+        // A listener has the number here, since it sends nothing itself.
+        info.tcpi_unacked
+    }
 
     struct World {
         epoll: Epoll,
@@ -123,7 +139,9 @@ mod tests {
             let address = socket.local_addr().unwrap();
             let epoll = Epoll::new().unwrap();
             let listener = Listener::watch(Arc::new(socket.into()), 7, &epoll).unwrap();
-            let clients = (0..clients).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let clients: Vec<_> = (0..clients).map(|_| TcpStream::connect(address).unwrap()).collect();
+            // A client may be connected before the listener has heard of it.
+            until("they do not come", || waiting(listener.fd()) as usize == clients.len());
             World { epoll, listener, clients }
         }
 

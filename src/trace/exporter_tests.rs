@@ -7,6 +7,7 @@ use super::otlp::Response;
 use super::span::Ended;
 use super::tests::tracer;
 use super::{Endpoint, Tracer};
+use crate::engine::shared::contract_tests::ports::free_port;
 use crate::log::{Level, Line, Log, Sink};
 use crossbeam::channel::Receiver;
 use prost::Message;
@@ -106,9 +107,16 @@ pub(super) fn full() -> (u16, impl Sized) {
         socket.listen(1).unwrap()
     });
     let address = listener.local_addr().unwrap();
-    let mut streams = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
-        streams.push(stream);
+    let (mut streams, mut dropped) = (Vec::new(), 0);
+    // On a slow machine one may be late for which there is room.
+    while dropped < 2 {
+        match TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+            Ok(stream) => {
+                streams.push(stream);
+                dropped = 0;
+            }
+            Err(_) => dropped += 1,
+        }
         assert!(streams.len() < 100, "its room has no bound");
     }
     let held = (listener.into_std().unwrap(), streams);
@@ -204,7 +212,7 @@ fn a_collector_that_hangs_costs_spans_beyond_the_queue_and_no_publisher_waits() 
 #[cfg_attr(miri, ignore = "sockets")]
 fn whatever_answers_at_the_port_is_an_error_and_never_a_panic() {
     for strange in ["220 mail.example.org ESMTP\r\n", "HTTP/1.1 200", "\0\0\0\0", ""] {
-        let (listener, world, mut stream) = World::connected(Duration::from_secs(2), 100);
+        let (listener, world, mut stream) = World::connected(PATIENCE / 2, 100);
         request(&mut stream).unwrap();
         stream.write_all(strange.as_bytes()).unwrap();
         drop(stream);

@@ -46,6 +46,8 @@ impl Proxy {
                     continue;
                 }
                 let Ok(hub) = UnixStream::connect(&to) else { continue };
+                // Nothing passes before a cut would find it.
+                shared.lock().unwrap().0.extend([&host, &hub].map(|end| end.try_clone().unwrap()));
                 for (mut from, mut into, also) in [(&host, &hub, &swallows), (&hub, &host, &swallows_answers)]
                     .map(|(from, into, also)| (from.try_clone().unwrap(), into.try_clone().unwrap(), also.clone()))
                 {
@@ -65,7 +67,6 @@ impl Proxy {
                         let _ = from.shutdown(std::net::Shutdown::Both);
                     });
                 }
-                shared.lock().unwrap().0.extend([host, hub]);
             }
         });
         proxy

@@ -80,11 +80,18 @@ pub(super) fn read_frames(stream: &mut UnixStream, read: &mut Vec<u8>, mut take:
 
 /// Ends a hub as if it were killed: the next hub goes on from a copy of the log, made before the end.
 fn kill(hub: Host, log: &Place, copy: &Place) {
-    until("the log never becomes quiet", || std::fs::read(log.0.join("state")).unwrap()[52] == 1);
-    for entry in std::fs::read_dir(&log.0).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.0.join(entry.file_name())).unwrap();
-    }
+    let is_quiet = |place: &Place| std::fs::read(place.0.join("state")).unwrap()[52] == 1;
+    until("the log never becomes quiet", || {
+        if !is_quiet(log) {
+            return false;
+        }
+        for entry in std::fs::read_dir(&log.0).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.0.join(entry.file_name())).unwrap();
+        }
+        // While a quiet hub syncs its log it is not quiet, and that may be when the copy is made.
+        is_quiet(copy)
+    });
     crate::engine::file::take_over(&copy.0);
     hub.stop();
 }

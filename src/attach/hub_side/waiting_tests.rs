@@ -25,7 +25,8 @@ fn start(engine: &str) -> (Host, String) {
     let attach = format!("unix:{path}");
     let options = [("engine", engine), ("attach_listen", &attach), ("auth", "host")];
     let more = [("engine_buffer", "64KB"), ("engine_timeout", "1m"), ("history_count", "10000"), ("threads", "1")];
-    let hub = Host::start(&[&options[..], &more].concat());
+    // A request waits until the test answers it, however late that is.
+    let hub = Host::start(&[&options[..], &more, &[("auth_timeout", "10m")]].concat());
     assert!(hub.server.readiness().wait(PATIENCE));
     (hub, path)
 }

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 /// At this number of bytes the writer stops gathering.
 const ENOUGH: usize = 256 << 10;
 /// After this time a disk that does not answer is reported.
-const STUCK: Duration = Duration::from_secs(5);
+const STUCK: Duration = Duration::from_secs(if cfg!(test) { 120 } else { 5 });
 /// How long publishers wait, after a quiet time, for the writer to take back that the log is complete.
-const AWAKENING: Duration = Duration::from_secs(2);
+const AWAKENING: Duration = Duration::from_secs(if cfg!(test) { 20 } else { 2 });
 
 const QUIET: u8 = 1;
 const FAILED: u8 = 2;
@@ -218,14 +218,18 @@ impl WriteBehind {
 
     /// Notes that nothing can be written at present.
     pub(super) fn fail(&self, why: &str) {
-        self.lock().failed = Some(why.into());
+        let mut buffer = self.lock();
+        buffer.failed = Some(why.into());
+        // Where the failure is told nothing is published any more.
         self.flags.fetch_or(FAILED, Ordering::SeqCst);
+        drop(buffer);
         self.awake.notify_all();
     }
 
     /// Notes that writing succeeds again.
     pub(super) fn heal(&self) {
-        self.lock().failed = None;
+        let mut buffer = self.lock();
+        buffer.failed = None;
         self.flags.fetch_and(!FAILED, Ordering::SeqCst);
     }
 

@@ -1,7 +1,7 @@
 //! Questions to all hubs that attached hosts ask.
 
 use super::questions::{attached, shown, users, SOON};
-use super::{start, until, Client};
+use super::{start, until, until_ready, Client};
 use crate::attach::hub_side::waiting_tests::Played;
 use crate::attach::wire::{FromHost, VERSION};
 use crate::engine::shared::model::Model;
@@ -16,6 +16,7 @@ fn the_question_of_an_attached_host_goes_to_all_hubs() {
     let socket = format!("unix:{}", path.display());
     let options = [SOON, ("attach_listen", &*socket)];
     let hubs = [start("host-asks", &options), start("host-asks", &[SOON, ("hub_name", "web-2:9099")])];
+    until_ready(&hubs);
     let host = attached(&socket);
     let mut ada = Client::granted(&hubs[1], "ada", "channel=a&transport=sse", "");
     ada.has("push-open");
@@ -79,8 +80,9 @@ fn the_answer_to_an_attached_host_comes_within_the_time_that_it_waits() {
     let host = Server::start(builder).unwrap();
     until("the hub that is missing is named in time", || match host.users("a", "", 1) {
         Ok(users) => users.hubs.unwrap().missing.len() == 1,
+        // On a slow machine the host may have no answer, or not even the hub itself.
         Err(error) => {
-            assert_eq!(error.kind(), crate::error::Kind::Timeout);
+            assert!(matches!(error.kind(), crate::error::Kind::Timeout | crate::error::Kind::Busy), "{error}");
             false
         }
     });

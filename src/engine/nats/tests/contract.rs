@@ -25,5 +25,5 @@ mod three {
         Box::new(Place::new(cluster, &url))
     };
 
-    keeps_the_contract!(FRESH);
+    keeps_the_contract!(FRESH, 3);
 }

@@ -22,7 +22,7 @@ use tokio::time::sleep;
 fn options(namespace: &str) -> Options {
     Options {
         namespace: namespace.to_owned(),
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(20),
         key_window: Duration::from_secs(120),
         kept: (Duration::from_secs(600), 1 << 30),
         max_message: 1 << 16,

@@ -1,9 +1,11 @@
 //! Servers that do not have the hub, or can't keep its log: each says why in one sentence.
 
+use super::faults::stranger;
 use super::servers::Server;
 use super::{connected, ended, options, refused, Place, PATIENCE};
 use crate::engine::contract::{Ask, Word};
 use crate::engine::nats::Settings;
+use crate::engine::shared::contract_tests::ports::free_port;
 use crate::engine::shared::contract_tests::{heartbeat, run, Hub};
 use std::io::Write;
 use std::net::TcpListener;
@@ -117,7 +119,7 @@ fn a_stream_of_other_settings_is_refused_and_the_setting_is_named() {
     run(async {
         let server = Server::alone("");
         let url = server.url();
-        let client = async_nats::connect(&url).await.unwrap();
+        let client = stranger(&url).await;
         // Each on a stream of its own: JetStream may need a moment before a stream that was deleted can be made again.
         for (other, named) in [
             ("\"allow_atomic\":true,\"max_age\":600000000000", "max_age"),
@@ -164,12 +166,12 @@ fn a_server_that_takes_only_small_messages_is_refused() {
 fn of_several_servers_one_that_answers_is_enough() {
     run(async {
         let server = Server::named("one", JETSTREAM);
-        let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let url = format!("nats://127.0.0.1:{},127.0.0.1:{}", dead.port(), server.port);
+        let dead = free_port();
+        let url = format!("nats://127.0.0.1:{dead},127.0.0.1:{}", server.port);
         for hub in 1..=4 {
             connected(&settings(&url), hub).await;
         }
-        let why = refused(&settings(&format!("nats://127.0.0.1:{}", dead.port()))).await;
+        let why = refused(&settings(&format!("nats://127.0.0.1:{dead}"))).await;
         assert!(why.contains("can't be reached"), "{why}");
         let why = refused(&settings("nats://no-such-host.invalid")).await;
         assert!(why.contains("no-such-host.invalid:4222 has no address"), "{why}");

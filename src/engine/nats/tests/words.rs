@@ -67,7 +67,7 @@ async fn watched() -> (Place<Server>, async_nats::Client) {
                     SYS { users: [{user: root, password: x}] } }\nsystem_account: SYS";
     let server = Server::alone(accounts);
     let root = async_nats::ConnectOptions::with_user_and_password("root".to_owned(), "x".to_owned());
-    let root = root.connect(server.url()).await.unwrap();
+    let root = root.connection_timeout(PATIENCE).request_timeout(Some(PATIENCE)).connect(server.url()).await.unwrap();
     let settings = Settings::parse(&server.url().replace("//", "//hub:x@"), &options("words")).unwrap();
     (Place { settings, servers: server }, root)
 }
@@ -153,7 +153,7 @@ fn a_connection_for_words_that_hangs_alone_is_noticed_while_the_log_goes_on() {
     run(async {
         let server = Server::alone("");
         let between = Between::start(server.url().trim_start_matches("nats://").to_owned()).await;
-        let limit = Duration::from_secs(4);
+        let limit = Duration::from_secs(12);
         let url = format!("nats://127.0.0.1:{}", between.port);
         let mut options = options("words");
         options.timeout = limit;

@@ -121,10 +121,12 @@ fn a_master_that_becomes_a_replica_ends_the_connections() {
 #[test]
 fn a_replica_that_allows_writing_is_no_log() {
     run(async {
-        let master = Process::start(Program::Redis, &[]);
+        let master = Process::start(Program::Redis, &["--repl-diskless-sync-delay", "0"]);
         let port = master.port.to_string();
         let log =
             Redis::start(Program::Redis, &["--replicaof", &format!("127.0.0.1 {port}"), "--replica-read-only", "no"]);
+        // Until then it may say that it is loading.
+        log.server.wait_for_info("master_link_status", "up");
         assert!(log.refusal().await.contains("is a replica of"));
     });
 }

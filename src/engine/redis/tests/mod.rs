@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// The engine's time limit where a test does not wait for it to pass.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn settings(url: &str, timeout: Duration) -> Settings {
     let options = Options {

@@ -28,7 +28,8 @@ fn of_several_addresses_the_first_that_has_the_log_is_taken() {
 
 /// Nodes that share the slots of a cluster.
 async fn cluster(count: usize) -> Vec<Process> {
-    let options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.of", "--cluster-node-timeout", "2000"];
+    // A node that is late for longer is taken for gone, and with it the cluster.
+    let options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.of", "--cluster-node-timeout", "30000"];
     let nodes: Vec<Process> = (0..count).map(|_| Process::start(Program::Redis, &options)).collect();
     join(nodes.iter().map(|node| (node, node.port)).collect()).await;
     nodes
@@ -90,8 +91,10 @@ fn sentinels_lead_to_the_master_and_to_the_next_one() {
         let replica = Process::start(Program::Redis, &["--replicaof", &of]);
         replica.wait_for_info("master_link_status", "up");
         let config = std::env::temp_dir().join(format!("push-redis-{}-sentinel.conf", std::process::id()));
+        // On a slow machine a master that lives may be late for some seconds.
         let text = format!(
-            "sentinel monitor main {of} 1\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 10000\n"
+            "sentinel monitor main {of} 1\nsentinel down-after-milliseconds main 600000\n\
+             sentinel failover-timeout main 10000\n"
         );
         std::fs::write(&config, text).unwrap();
         let sentinel = Process::start(Program::Redis, &[config.to_str().unwrap(), "--sentinel"]);
@@ -115,6 +118,7 @@ fn sentinels_lead_to_the_master_and_to_the_next_one() {
             sleep(Duration::from_millis(20)).await;
         }
         master.kill();
+        sentinel.must(&["SENTINEL", "SET", "main", "down-after-milliseconds", "1000"]);
         hub.ask(Ask::Identify { number: 0 }).await;
         end_of(hub).await;
         let mut hub = Hub::over(patiently(&settings, 1).await, 1);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::contract::{Answer, Ask, Placed, Word};
+use crate::engine::shared::contract_tests::ports::free_port;
 use crate::engine::shared::contract_tests::{heartbeat, message, run};
 
 #[track_caller]
@@ -13,10 +14,7 @@ fn says(why: &str, parts: &[&str]) {
 #[test]
 fn a_server_that_is_not_there_is_named() {
     run(async {
-        let address = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().to_string()
-        };
+        let address = format!("127.0.0.1:{}", free_port());
         let refusal = connect(&settings(&format!("redis://:s3cret@{address}"), LONG), 1).await.unwrap_err();
         says(&refusal.0, &[&address, "can't be reached"]);
     });
