@@ -96,8 +96,10 @@ func TestGinSSE(t *testing.T) {
 					continue
 				}
 				var n int
-				if _, err := fmt.Sscanf(string(event.Data), "tick %d", &n); err != nil || string(event.Event) != "message" ||
-					(heard > 0 && n != last+1) {
+				_, err := fmt.Sscanf(string(event.Data), "tick %d", &n)
+				// The old program leaves out ticks for a client that is slow.
+				follows := heard == 0 || n == last+1 || n > last && strings.HasSuffix(t.Name(), "/before")
+				if err != nil || string(event.Event) != "message" || !follows {
 					t.Fatalf("%q %q after %d", event.Event, event.Data, last)
 				}
 				last = n

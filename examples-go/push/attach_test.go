@@ -153,7 +153,12 @@ func TestAttachedToASilentHub(t *testing.T) {
 	if !errors.Is(err, push.ErrTimeout) {
 		t.Error(err)
 	}
-	if _, err := srv.PublishContext(deadline(t), message); err != nil {
+	// On a busy machine it may be late again.
+	harness.Wait(t, "an answer", func() bool {
+		_, err = srv.PublishContext(deadline(t), message)
+		return !errors.Is(err, push.ErrTimeout) && !errors.Is(err, push.ErrBusy)
+	})
+	if err != nil {
 		t.Error(err)
 	}
 	if s := stats(t, hub); s.Published != before+1 || s.Duplicates < 1 {

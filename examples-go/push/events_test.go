@@ -129,7 +129,7 @@ func TestEventsTellTheChannelsOfAConnection(t *testing.T) {
 }
 
 func TestACallIsAnsweredOrRefused(t *testing.T) {
-	srv := startClean(t, push.Config{Options: map[string]string{"events": "call"}})
+	srv := startClean(t, push.Config{Options: map[string]string{"events": "call", "call_timeout": "10m"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
 	conn := dial(t, service.URL+"/push", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
@@ -163,7 +163,9 @@ func TestACallIsAnsweredOrRefused(t *testing.T) {
 
 // The host checks what clients publish: it allows a message, replaces it, or refuses it.
 func TestAMessageOfAClientIsChecked(t *testing.T) {
-	srv := startClean(t, push.Config{Options: map[string]string{"events": "publish", "channel.chat.*.client_publish": "host"}})
+	srv := startClean(t, push.Config{Options: map[string]string{
+		"events": "publish", "channel.chat.*.client_publish": "host", "call_timeout": "10m",
+	}})
 	events := srv.Events()
 	mayPublish := func(*http.Request) (push.Grant, error) {
 		return push.Grant{Patterns: []string{"*"}, Publish: true}, nil
@@ -271,7 +273,9 @@ func TestEventsEndWithTheServer(t *testing.T) {
 
 // The host is asked about a client at a listener of the library's own, with the client's request.
 func TestAskedAtOwnListener(t *testing.T) {
-	srv := startClean(t, push.Config{Listen: []string{"127.0.0.1:0"}, Options: map[string]string{"auth": "host"}})
+	srv := startClean(t, push.Config{
+		Listen: []string{"127.0.0.1:0"}, Options: map[string]string{"auth": "host", "auth_timeout": "10m"},
+	})
 	events := srv.Events()
 	go func() {
 		for e := range events {

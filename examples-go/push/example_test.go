@@ -133,7 +133,7 @@ func ExampleServer_Events() {
 	defer service.Close()
 	defer srv.Stop(context.Background())
 
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	client, _, err := websocket.Dial(ctx, service.URL+"/?channel=any", nil)
 	if err != nil {

@@ -32,10 +32,10 @@ func TestEveryTransportOverPlainHTTP(t *testing.T) {
 	_, sse := get(t, service.Client(), at, http.Header{"Accept": {"text/event-stream"}})
 	_, stream := get(t, service.Client(), at, http.Header{"Accept": {"application/x-ndjson"}})
 	poll := polled(service.Client(), at)
-	harness.Wait(t, "four subscribers", func() bool { return stats(t, srv).Subscriptions == 4 })
-	if s := stats(t, srv); s.WebSockets != 1 || s.SSE != 1 || s.Streams != 1 || s.Polls != 1 || s.Adopted != 4 {
-		t.Errorf("%+v", s)
-	}
+	harness.Wait(t, "four subscribers, each of another kind", func() bool {
+		s := stats(t, srv)
+		return s.Subscriptions == 4 && s.WebSockets == 1 && s.SSE == 1 && s.Streams == 1 && s.Polls == 1 && s.Adopted == 4
+	})
 	publish(t, srv, "news", "hello")
 	wantFrame(t, socket, "hello")
 	wantLine(t, sse, "data: hello")

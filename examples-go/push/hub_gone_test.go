@@ -27,8 +27,20 @@ func TestSubscriptionsOutliveTheHub(t *testing.T) {
 	config := push.Config{Options: map[string]string{"attach_listen": address, "engine": engine}}
 	hub := start(t, config)
 	srv := attachedFor(t, address, "100ms")
-	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
-	closed := subscribe(t, srv, push.SubscribeOptions{}, "other")
+	// A busy hub may be late, too.
+	subscribe := func(channel string) (sub *push.Subscription) {
+		var err error
+		harness.Wait(t, "a subscription to "+channel, func() bool {
+			sub, err = srv.Subscribe(t.Context(), []string{channel}, push.SubscribeOptions{})
+			return !errors.Is(err, push.ErrBusy)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { sub.Close() })
+		return sub
+	}
+	sub, closed := subscribe("c"), subscribe("other")
 	publish(t, hub, "c", "before")
 	if d := next(t, sub); string(d.Data) != "before" {
 		t.Fatalf("%+v", d)
@@ -117,26 +129,27 @@ func TestTheLastMessagesOutliveStop(t *testing.T) {
 }
 
 // hangingHub is a socket in front of a hub, for one host. From the first client on nothing passes, and all clients are
-// kept to the end of the test, as by a hub that hangs. It counts them.
+// kept to the end of the test, as by a hub that hangs. It counts them. Before that the hub may end a host that is slow to
+// introduce itself, and the host comes again.
 func hangingHub(t *testing.T, path, behind string) *atomic.Int64 {
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	taken, kept, served := new(atomic.Int64), []int(nil), make(chan struct{})
-	go func() {
-		defer close(served)
-		host, err := listener.Accept()
-		if err != nil {
-			return
-		}
+	serve := func(host net.Conn) {
 		defer host.Close()
 		hub, err := net.Dial("unix", behind)
 		if err != nil {
 			return
 		}
 		defer hub.Close()
-		go func() { _, _ = io.Copy(host, hub) }()
+		go func() {
+			_, _ = io.Copy(host, hub)
+			if taken.Load() == 0 {
+				host.Close()
+			}
+		}()
 		part, rights := make([]byte, 64<<10), make([]byte, 4096)
 		for {
 			n, m, _, _, err := host.(*net.UnixConn).ReadMsgUnix(part, rights)
@@ -152,6 +165,16 @@ func hangingHub(t *testing.T, path, behind string) *atomic.Int64 {
 			if len(kept) == 0 {
 				_, _ = hub.Write(part[:n])
 			}
+		}
+	}
+	go func() {
+		defer close(served)
+		for len(kept) == 0 {
+			host, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serve(host)
 		}
 	}()
 	t.Cleanup(func() {

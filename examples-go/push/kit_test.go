@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,9 +34,13 @@ func start(t testing.TB, config push.Config) *push.Server {
 	return srv
 }
 
-// begin starts a server that the test stops itself.
+// begin starts a server that the test stops itself. Even on a slow machine no client gets a ping, no poll an empty answer,
+// and no request too little time, unless the test asks for it.
 func begin(t testing.TB, config push.Config) *push.Server {
 	t.Helper()
+	options := map[string]string{"heartbeat": "10m", "poll_timeout": "10m", "head_timeout": "10m"}
+	maps.Copy(options, config.Options)
+	config.Options = options
 	srv, err := push.Start(config)
 	if err != nil {
 		t.Fatal(err)

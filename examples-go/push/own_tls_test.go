@@ -106,6 +106,7 @@ func TestGoClientsAtTheLibrarysOwnTLS(t *testing.T) {
 					t.Errorf("%s, resumed: %v", response.Proto, got.DidResume)
 				}
 			}
+			harness.Wait(t, "the end of the polls", func() bool { return stats(t, srv).Polls == 0 })
 			_, sse := get(t, client, at, http.Header{"Accept": {"text/event-stream"}})
 			_, stream := get(t, client, at+"&transport=stream", nil)
 			poll := polled(client, at)

@@ -1,15 +1,46 @@
 package push_test
 
 import (
+	"bufio"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"libpush.example/go/internal/harness"
 	"libpush.example/go/push"
 )
+
+// onOneConnection returns a function that polls there, always over the same connection. The client of net/http opens a
+// new one now and then, if the machine is busy.
+func onOneConnection(t *testing.T, service *httptest.Server) func(path string) (status, text string) {
+	address := service.Listener.Addr().String()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(harness.Patience))
+	answers := bufio.NewReader(conn)
+	return func(path string) (status, text string) {
+		t.Helper()
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, address)
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.Status, string(body)
+	}
+}
 
 // A connection stays open for further polls, under the grant of the first.
 func TestPollsStayOnTheirConnection(t *testing.T) {
@@ -19,10 +50,10 @@ func TestPollsStayOnTheirConnection(t *testing.T) {
 		asked++
 		return push.Grant{Channels: []string{"c"}, KeepAlive: true}, nil
 	}))
+	poll := onOneConnection(t, service)
 	for range 3 {
-		response, body := get(t, service.Client(), service.URL+"/push?channel=c", nil)
-		if text, _ := io.ReadAll(body); response.StatusCode != 200 {
-			t.Fatalf("%s %s", response.Status, text)
+		if status, text := poll("/push?channel=c"); status != "200 OK" {
+			t.Fatalf("%s %s", status, text)
 		}
 	}
 	if s := stats(t, srv); asked != 1 || s.Adopted != 1 {
@@ -42,10 +73,11 @@ func TestChannelsOfTheGrantAreThoseOfEachPoll(t *testing.T) {
 	}))
 	publish(t, srv, names[99], "hers")
 	publish(t, srv, "other", "not hers")
+	poll := onOneConnection(t, service)
 	for range 2 {
-		response, body := get(t, service.Client(), service.URL+"/push?channel=other&last=1", nil)
-		if text, _ := io.ReadAll(body); response.StatusCode != 200 || !strings.Contains(string(text), `"data":"hers"}]}`) {
-			t.Fatalf("%s %s", response.Status, text)
+		status, text := poll("/push?channel=other&last=1")
+		if status != "200 OK" || !strings.Contains(text, `"data":"hers"}]}`) {
+			t.Fatalf("%s %s", status, text)
 		}
 	}
 	if s := stats(t, srv); s.Adopted != 1 {

@@ -132,7 +132,9 @@ func TestProfiledUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	publish(t, srv, "c", "end")
+	if err := patiently(func() error { return srv.Publish("c", []byte("end")) }); err != nil {
+		t.Fatal(err)
+	}
 	got, err := wait()
 	pprof.StopCPUProfile()
 	if got != count || err != nil {

@@ -51,7 +51,7 @@ func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 // messages.
 func TestAClientThatIsGoneWhileNobodyTakesItsMessages(t *testing.T) {
 	harness.CheckLeaks(t)
-	t.Cleanup(push.SetWriteLimit(200 * time.Millisecond))
+	t.Cleanup(push.SetWriteLimit(5 * time.Second))
 	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
 	_ = srv.Events() // and never received from
 	service, _ := secure(t, srv.Handler(push.Anyone))

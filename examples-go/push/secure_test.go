@@ -99,6 +99,7 @@ func TestEveryTransportOverTLS(t *testing.T) {
 		if answer := <-poll; !strings.Contains(answer, "hello over "+test.name) {
 			t.Error(answer)
 		}
+		harness.Wait(t, "the end of the poll", func() bool { return stats(t, srv).Polls == 0 })
 	}
 
 	socket := dial(t, service.URL+"/push?channel=ws", &websocket.DialOptions{HTTPClient: oldClient(service)})
@@ -193,7 +194,7 @@ func TestSlowClientsBehindTLS(t *testing.T) {
 	for _, client := range []*http.Client{oldClient(service), service.Client()} {
 		before := stats(t, srv).SlowClosed
 		slow, _ := get(t, client, service.URL+"/push?channel=c&transport=stream", nil)
-		_, reader := get(t, oldClient(service), service.URL+"/push?channel=c&transport=stream", nil)
+		quick, reader := get(t, oldClient(service), service.URL+"/push?channel=c&transport=stream", nil)
 		payload := strings.Repeat("z", 32<<10)
 		for i := range 400 {
 			publish(t, srv, "c", fmt.Sprint(payload, i, "."))
@@ -201,6 +202,8 @@ func TestSlowClientsBehindTLS(t *testing.T) {
 		}
 		harness.Wait(t, "the slow one is closed", func() bool { return stats(t, srv).SlowClosed > before })
 		slow.Body.Close()
+		// It reads no more. It must not be the slow one of the next round.
+		quick.Body.Close()
 		client.CloseIdleConnections()
 	}
 }
@@ -235,7 +238,7 @@ func TestStopEndsClientsBehindTLS(t *testing.T) {
 	}()
 	stopped := make(chan struct{})
 	go func() {
-		stopWithin(t, srv, 15*time.Second)
+		stopWithin(t, srv, 30*time.Second)
 		close(stopped)
 	}()
 	wantLine(t, events, "data: last words")

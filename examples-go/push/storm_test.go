@@ -109,7 +109,9 @@ func TestFiveThousandClientsDieAtOnce(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	publish(t, srv, "c", "end")
+	if err := patiently(func() error { return srv.Publish("c", []byte("end")) }); err != nil {
+		t.Fatal(err)
+	}
 	for _, wait := range waits {
 		if count, err := wait(); err != nil || count != sent {
 			t.Errorf("one that stayed got %d of %d: %v", count, sent, err)
@@ -247,7 +249,7 @@ func patiently(call func() error) error {
 func TestGarbageCollectorStorm(t *testing.T) {
 	harness.CheckLeaks(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
-	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB", "history_count": "5"}})
+	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB", "history_count": "5", "event_queue": "1048576"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
 		return push.Grant{User: "user " + r.URL.Query().Get("channel"), Channels: []string{strings.Repeat("x", 100)}, Patterns: []string{"c*"}}, nil

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -44,7 +43,7 @@ func startCollector(t *testing.T) *collector {
 }
 
 func (c *collector) options(more map[string]string) map[string]string {
-	options := map[string]string{"trace": "otlp:" + c.URL, "trace_sample": "0"}
+	options := map[string]string{"trace": "otlp:" + c.URL, "trace_sample": "0", "trace_timeout": "10m"}
 	for name, value := range more {
 		options[name] = value
 	}
@@ -168,12 +167,7 @@ type received struct {
 // startReceiver starts that receiver. It ends with the test. Lines that do not come are an error of the decoder.
 func startReceiver(t *testing.T) (url string, lines *json.Decoder) {
 	t.Helper()
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := probe.Addr().String()
-	probe.Close()
+	address := harness.FreeAddress(t)
 	command := exec.Command("../../target/otlp/receiver", `{"endpoint": "`+address+`"}`)
 	command.Stderr = os.Stderr
 	input, err := command.StdinPipe()
@@ -205,7 +199,7 @@ func startReceiver(t *testing.T) (url string, lines *json.Decoder) {
 
 func TestTraceAtTheReceiverOfTheCollector(t *testing.T) {
 	url, lines := startReceiver(t)
-	options := map[string]string{"trace": "otlp:" + url, "trace_sample": "0"}
+	options := map[string]string{"trace": "otlp:" + url, "trace_sample": "0", "trace_timeout": "10m"}
 	srv := start(t, push.Config{Options: options, Trace: traceOf})
 	ctx := context.WithValue(deadline(t), spanKey{}, traceparent(traces[0], parents[0]))
 	first, err := srv.PublishContext(ctx, push.Message{Channel: "a", Data: []byte("x")})

@@ -20,7 +20,7 @@ import (
 // service's own pings find that out.
 func TestClientsBehindTLSAreGoneSoonAfterTheirNetwork(t *testing.T) {
 	harness.CheckLeaks(t)
-	t.Cleanup(push.SetWriteLimit(3 * time.Second))
+	t.Cleanup(push.SetWriteLimit(10 * time.Second))
 	for _, version := range []string{"--http1.1", "--http2"} {
 		t.Run(version, func(t *testing.T) {
 			elsewhere, address, cut := namespace(t)
@@ -33,7 +33,7 @@ func TestClientsBehindTLSAreGoneSoonAfterTheirNetwork(t *testing.T) {
 			service.Listener.Close()
 			service.Listener = listener
 			service.EnableHTTP2 = true
-			service.Config.HTTP2 = &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 3 * time.Second}
+			service.Config.HTTP2 = &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 10 * time.Second}
 			service.StartTLS()
 			t.Cleanup(service.Close)
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from clients import PATIENCE_SECONDS, UPGRADE, read_until, subscriber
-from host import Host
+from host import Host, free_port
 from hub import Hub
 
 # The dynamic loader expands $LIB to the directory where Debian has the library.
@@ -26,7 +26,7 @@ EXPIRED = struct.pack("!H", 4403)
 
 def descriptors(report):
     """The hub has no descriptors left. Its clients are still served, and new ones when there are descriptors again."""
-    with Hub("threads=1") as hub:
+    with Hub("threads=1", "heartbeat=1h") as hub:
         served = subscriber(hub.port, "channel=a")
         hub.stats()  # the control connection is there
         hub.limit_descriptors(hub.usage().descriptors)
@@ -109,7 +109,8 @@ def killed(report):
 
 def host_killed(report):
     """A server with the library is killed and started again."""
-    host = Host()
+    # A port that the system chooses could be another's until the host is back.
+    host = Host(arguments=["-p", str(free_port())])
     try:
         client = subscriber(host.port, "channel=a")
         last = host.publish("a", "before")

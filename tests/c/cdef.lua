@@ -24,7 +24,7 @@ assert(position.seq == 1 and ffi.string(position.text):find("%-1$"))
 local address = ffi.new("char[128]")
 assert(push.push_listen_address(server[0], 0, address, 128) == push.PUSH_OK)
 local url = "http://" .. ffi.string(address) .. "/push?channel=news&last=1"
-local curl = assert(io.popen("curl --silent --noproxy '*' --max-time 20 '" .. url .. "'"))
+local curl = assert(io.popen("curl --silent --noproxy '*' --max-time 120 '" .. url .. "'"))
 local answer = curl:read("*a")
 curl:close()
 assert(answer:find('"data":"hello"', 1, true), answer)
@@ -46,7 +46,7 @@ local function take()
 end
 local POLLIN = 1
 local watched = ffi.new("struct pollfd", { fd = push.push_log_line_fd(server[0]), events = POLLIN })
-assert(ffi.C.poll(watched, 1, 20000) == 1)
+assert(ffi.C.poll(watched, 1, 120000) == 1)
 take()
 assert(lines:find("listening on " .. ffi.string(address), 1, true), lines)
 assert(ffi.C.poll(watched, 1, 0) == 0)

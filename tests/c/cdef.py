@@ -13,7 +13,7 @@ HOSTS = {
 
 def run(report, _only):
     for name, command in HOSTS.items():
-        code, output = execute([*command, STAGE / "include/push.cdef.h", STAGE / "lib/libpush.so"], 60, cwd=HERE)
+        code, output = execute([*command, STAGE / "include/push.cdef.h", STAGE / "lib/libpush.so"], 240, cwd=HERE)
         said = output.strip()
         what = f"{name}: a host reads push.cdef.h, publishes, receives and pulls the log"
         report.check(what, code == 0 and said == "ok", said, output)

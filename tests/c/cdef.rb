@@ -68,7 +68,7 @@ take = lambda do
 end
 # The log, when its descriptor is readable: as a host does in its loop.
 watched = IO.for_fd(Push.push_log_line_fd(server), autoclose: false)
-check(IO.select([watched], nil, nil, 20), "the descriptor is readable")
+check(IO.select([watched], nil, nil, 120), "the descriptor is readable")
 check(take.call == NUMBERS[:PUSH_ERR_TIMEOUT], "no more lines yet")
 check(lines.include?("listening on #{address}"), lines)
 check(!IO.select([watched], nil, nil, 0), "the descriptor is not readable any more")

@@ -32,7 +32,7 @@ assert position.seq == 1 and ffi.string(position.text).endswith(b"-1")
 address = ffi.new("char[128]")
 assert push.push_listen_address(server, 0, address, len(address)) == push.PUSH_OK
 url = f"http://{ffi.string(address).decode()}/push?channel=news&last=1"
-with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=20) as response:
+with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=120) as response:
     assert json.load(response)["messages"][0]["data"] == "hello"
 
 stats = ffi.new("push_stats *")
@@ -57,7 +57,7 @@ def take():
 log = threading.Thread(target=take)
 log.start()
 assert push.push_stop(server, 0) == push.PUSH_OK
-log.join(20)
+log.join(120)
 assert any(line.startswith("listening on ") for line in lines) and lines[-1] == "stopped", lines
 assert push.push_publish(server, b"news", b"x", 1) == push.PUSH_ERR_CLOSED
 print("ok")

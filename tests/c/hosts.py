@@ -21,8 +21,11 @@ def run(report, only):
     if only in ("", "valgrind"):
         valgrind_works(report)
         under_valgrind(report, "hello", [EXAMPLES / "hello", "127.0.0.1:0"], drive_hello)
-        under_valgrind(report, "legacy-server", [EXAMPLES / "legacy-server", "-p", "0", "-k", "-o", "outbox=64KB", "-o",
-                                                 "history_count=20"], drive_legacy_server)
+        # Under valgrind nobody is quick.
+        options = ("outbox=64KB", "history_count=20", "heartbeat=1h", "head_timeout=10m", "close_timeout=10m")
+        under_valgrind(report, "legacy-server", [EXAMPLES / "legacy-server", "-p", "0", "-k", "-w", "60000",
+                                                 *(part for option in options for part in ("-o", option))],
+                       drive_legacy_server)
     if only in ("", "plugin-host"):
         plugin_host(report)
     if only in ("", "auth"):
@@ -99,7 +102,7 @@ def under_valgrind(report, name, command, drive):
         leave = drive(port)
         process.send_signal(signal.SIGTERM)
         leave()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=240)
         if errors:
             problem = f"it writes to stderr: {errors.decode(errors='replace')}"
     except (AssertionError, AttributeError, OSError, subprocess.TimeoutExpired) as failure:
@@ -134,7 +137,7 @@ def drive_hello(port):
     poll.past(rb'"data":"' + clock)
     late = Client(port).get(f"/push?channel=time&transport=stream&since={position}")
     late.past(rb'"data":"' + clock)
-    traffic.misbehave(port)
+    traffic.misbehave(port, alive=(ws, json))
     preflight = Client(port).get("/push?channel=time", "Origin: http://127.0.0.1", method="OPTIONS")
     preflight.past(r"HTTP/1\.1 204 ")
     nowhere = Client(port).get("/elsewhere")

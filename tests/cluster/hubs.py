@@ -1,6 +1,7 @@
 """Hubs: processes of pushd on ports that they keep, killed and started again."""
 
 import http.client
+import json
 import os
 import pathlib
 import signal
@@ -61,6 +62,17 @@ class Hub:
             return connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return None
+        finally:
+            connection.close()
+
+    def newest(self):
+        """The number of the newest message that it has. 0: it does not answer."""
+        connection = http.client.HTTPConnection(self.control_host, self.control_port, timeout=2)
+        try:
+            connection.request("GET", "/v1/stats", headers={"Authorization": f"Bearer {KEY}"})
+            return json.load(connection.getresponse())["seq"]
+        except (OSError, http.client.HTTPException):
+            return 0
         finally:
             connection.close()
 

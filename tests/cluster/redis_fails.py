@@ -3,12 +3,22 @@
 import signal
 import time
 
+from host import PATIENCE
 from servers import Redis
 from trial import Fault, trial
 
 STOPPED_SECONDS = 30
 # More than engine_timeout.
 STOPPED_SHORT_SECONDS = 5
+
+
+def advance(hubs, redis):
+    """Waits until each hub has a message that is not in the log yet. The publishers may be slow."""
+    end = int(redis.ask("HGET", "{push}:state", "end"))
+    deadline = time.monotonic() + PATIENCE
+    while min(hub.newest() for hub in hubs) <= end:
+        assert time.monotonic() < deadline, "nothing is published"
+        time.sleep(0.02)
 
 
 def promoted(setting):
@@ -22,6 +32,7 @@ def promoted(setting):
         time.sleep(setting.random.uniform(0.2, 0.6))
         replica.stop_following()
         time.sleep(setting.random.uniform(0.1, 0.5))
+        advance(hubs, master)
         master.kill()
         replica.promote()
         for hub in hubs:
@@ -43,6 +54,7 @@ def restarted(with_dump):
             if with_dump:
                 redis.dump()
                 time.sleep(setting.random.uniform(0.2, 0.6))
+                advance(hubs, redis)
             redis.restart(with_dump)
             for hub in hubs:
                 hub.wait_until()

@@ -47,7 +47,10 @@ export class Proxy {
 
   async #accept(client) {
     this.count++;
+    // It may go while the gate is shut.
+    client.on('error', () => {});
     await this.#gate.passed();
+    if (client.destroyed) return;
     const host = connect(this.upstream, '127.0.0.1');
     const pair = [client, host];
     this.#pairs.add(pair);

@@ -40,6 +40,7 @@ class WebSocket:
                 raise ConnectionError(self.head)
             self.head += line
         if b" 101 " not in self.head:
+            self.close()
             raise ConnectionError(self.head)
 
     def text(self):
@@ -91,12 +92,22 @@ class Case(unittest.TestCase):
         return process
 
     def client(self, *arguments, **named):
-        client = WebSocket(*arguments, **named)
+        """It waits for a worker that is not attached yet."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                client = WebSocket(*arguments, **named)
+                break
+            except ConnectionError as refused:
+                if " 503 " not in str(refused) or time.monotonic() > deadline:
+                    raise
         self.addCleanup(client.close)
         return client
 
     def start_pushd(self):
-        return self.spawn(PUSHD, "-o", "listen=none", "-o", f"attach_listen={self.attach}", stderr=subprocess.DEVNULL)
+        # Its clients here answer no pings.
+        return self.spawn(PUSHD, "-o", "listen=none", "-o", "heartbeat=1h", "-o", f"attach_listen={self.attach}",
+                          stderr=subprocess.DEVNULL)
 
     def start_python(self, workers=2):
         host = self.spawn(sys.executable, f"{HERE}/host.py", LIBRARY, self.attach, str(workers), stdout=subprocess.PIPE)
@@ -107,9 +118,9 @@ class Case(unittest.TestCase):
         return host, host.stdout.readline().split()[-1].rstrip("/")
 
     def publish(self, url, data, channel="a"):
-        """Returns the position and the worker. It waits for a hub that is starting."""
+        """Returns the position and the worker. It waits for a hub or a worker that is starting."""
         deadline = time.monotonic() + PATIENCE
-        # The host in Python takes the key. An answer that came too late does not say that nothing was done.
+        # An answer that came too late, or not at all, does not say that nothing was done. With the key that is no harm.
         key = os.urandom(16).hex()
         while True:
             try:
@@ -119,6 +130,8 @@ class Case(unittest.TestCase):
                     return tuple(json.loads(body).values()) if body[0] == "{" else tuple(body.split())
             except urllib.error.HTTPError as error:
                 self.assertEqual(error.code, 503)
+                self.assertLess(time.monotonic(), deadline)
+            except (urllib.error.URLError, ConnectionError):  # a worker that was killed had taken the connection
                 self.assertLess(time.monotonic(), deadline)
 
     def attached(self, url):

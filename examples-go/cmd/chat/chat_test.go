@@ -78,6 +78,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	wantTranscript(t, ben, append(both, "Ben: do you hear me? (waiting)")...)
 	screenshot(t, ben, "lost")
 	ada.Wait(t, people+` === "Ada"`)
+	wantTranscript(t, ada, append(both, "Ada: first while he was away", "Ada: second while he was away")...)
 	network.Mend()
 	wantTranscript(t, ben, append(both, "Ben: do you hear me?",
 		"-- While you were away", "Ada: first while he was away", "Ada: second while he was away")...)
@@ -100,7 +101,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	wantTranscript(t, cleo, "Cleo: nobody here?")
 
 	// Flooding is refused, and the client is told.
-	cleo.Evaluate(t, `(async () => { for (let i = 0; i < 12; i++) {
+	cleo.Evaluate(t, `(async () => { for (let i = 0; i < 60; i++) {
 		document.getElementById("text").value = "spam " + i; document.getElementById("say").requestSubmit(); } })()`)
 	cleo.Wait(t, `document.querySelectorAll(".refused").length > 0`)
 

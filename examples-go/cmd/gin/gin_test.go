@@ -133,7 +133,7 @@ func TestARoomIsNeverAPattern(t *testing.T) {
 	defer client.Close()
 	publish(t, service.URL+"/rooms/axb?user=u", "not for it")
 	publish(t, service.URL+"/rooms/a*b?user=u", "for it")
-	_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = client.SetReadDeadline(time.Now().Add(harness.Patience))
 	if _, got, err := client.ReadMessage(); err != nil || string(got) != "for it" {
 		t.Errorf("%q %v", got, err)
 	}

@@ -61,7 +61,7 @@ func StartChromium(t testing.TB) *Chromium {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		_ = command.Wait()
 		// The browser's processes may still write. That must not hold up the removal of the profile.
-		for range 100 {
+		for range 1000 {
 			if os.RemoveAll(profile) == nil {
 				return
 			}
