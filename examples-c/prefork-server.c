@@ -5,7 +5,8 @@
  *     ./prefork-server -a unix:/tmp/pushd.sock [-p PORT] [-n WORKERS]
  *
  *     GET  /push?channel=c       handed over to the hub, with the bytes that were read of it
- *     POST /publish?channel=c    publishes the body; answers with the position and the worker's number
+ *     POST /publish?channel=c    publishes the body; answers with the position and the worker's number. With key= it
+ *                                may be repeated, and is published once
  *     GET  /                     says which worker has answered
  *
  * A worker may die or be replaced at any time. Its subscribers stay, because their connections are the hub's. The
@@ -61,14 +62,20 @@ static void answer(int fd, struct http_request *request, int status, const char 
 
 static void publish(push_server *server, int fd, struct http_request *request, const char *body)
 {
-    char channel[256], text[128];
+    char channel[256], key[256], text[128];
     push_message message = PUSH_MESSAGE_INIT;
     push_position at;
     if (http_parameter(request->query, "channel", channel, sizeof channel) != 1) {
         answer(fd, request, 400, "text/plain", "channel is missing\n");
         return;
     }
+    int has_key = http_parameter(request->query, "key", key, sizeof key);
+    if (has_key < 0) {
+        answer(fd, request, 400, "text/plain", "key is not allowed\n");
+        return;
+    }
     message.channel = channel;
+    message.key = has_key ? key : NULL;
     message.data = body;
     message.len = request->content_length;
     push_status status = push_publish_message(server, &message, &at);
