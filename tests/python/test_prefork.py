@@ -37,9 +37,11 @@ class WebSocket:
         while not self.head.endswith(b"\r\n\r\n"):
             line = self.read.readline()
             if not line:
+                self.close()
                 raise ConnectionError(self.head)
             self.head += line
         if b" 101 " not in self.head:
+            self.close()
             raise ConnectionError(self.head)
 
     def text(self):
@@ -91,9 +93,15 @@ class Case(unittest.TestCase):
         return process
 
     def client(self, *arguments, **named):
-        client = WebSocket(*arguments, **named)
-        self.addCleanup(client.close)
-        return client
+        """It waits for a worker that has not found the hub yet, as others have."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                client = WebSocket(*arguments, **named)
+                self.addCleanup(client.close)
+                return client
+            except ConnectionError:
+                self.assertLess(time.monotonic(), deadline)
 
     def start_pushd(self):
         return self.spawn(PUSHD, "-o", "listen=none", "-o", f"attach_listen={self.attach}", stderr=subprocess.DEVNULL)
@@ -109,7 +117,7 @@ class Case(unittest.TestCase):
     def publish(self, url, data, channel="a"):
         """Returns the position and the worker. It waits for a hub that is starting."""
         deadline = time.monotonic() + PATIENCE
-        # The host in Python takes the key. An answer that came too late does not say that nothing was done.
+        # An answer that came too late does not say that nothing was done.
         key = os.urandom(16).hex()
         while True:
             try:
