@@ -121,8 +121,8 @@ class Case(unittest.TestCase):
         return peer
 
     def refused(self, reason, path):
-        """A hub refuses the library for this reason. A host's start waits two seconds at most for the hub's answers; if they
-        come too late, it succeeds, and this is tried again."""
+        """A hub refuses the library for this reason. A host's start waits two seconds at most for the hub's answers. If
+        they come too late, it succeeds, and this is tried again."""
         for _ in range(5):
             try:
                 push.Server(LIBRARY, attach=f"unix:{path()}").stop()
