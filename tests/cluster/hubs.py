@@ -1,6 +1,7 @@
 """Hubs: processes of pushd on ports that they keep, killed and started again."""
 
 import http.client
+import json
 import os
 import pathlib
 import signal
@@ -61,6 +62,19 @@ class Hub:
             return connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return None
+        finally:
+            connection.close()
+
+    def newest(self, channel):
+        """The number of the newest message of a channel that the hub has read. 0: it does not say."""
+        connection = http.client.HTTPConnection(self.control_host, self.control_port, timeout=PATIENCE)
+        try:
+            connection.request("GET", f"/v1/channels/{channel}", headers={"Authorization": f"Bearer {KEY}"})
+            response = connection.getresponse()
+            position = json.loads(response.read())["id"] if response.status == 200 else None
+            return int(position.rsplit("-", 1)[1]) if position else 0
+        except (OSError, http.client.HTTPException):
+            return 0
         finally:
             connection.close()
 

@@ -3,12 +3,22 @@
 import signal
 import time
 
+from host import PATIENCE
 from servers import Redis
-from trial import Fault, trial
+from trial import CHANNELS, Fault, trial
 
 STOPPED_SECONDS = 30
 # More than engine_timeout.
 STOPPED_SHORT_SECONDS = 5
+
+
+def await_more(redis, hub):
+    """Waits until a message is published behind what the log has now, so that it will be lost."""
+    end = int(redis.ask("HGET", "{push}:state", "end"))
+    deadline = time.monotonic() + PATIENCE
+    while all(hub.newest(channel) <= end for channel in CHANNELS):
+        assert time.monotonic() < deadline, "nothing is published"
+        time.sleep(0.02)
 
 
 def promoted(setting):
@@ -22,6 +32,7 @@ def promoted(setting):
         time.sleep(setting.random.uniform(0.2, 0.6))
         replica.stop_following()
         time.sleep(setting.random.uniform(0.1, 0.5))
+        await_more(master, hubs[0])
         master.kill()
         replica.promote()
         for hub in hubs:
@@ -43,6 +54,7 @@ def restarted(with_dump):
             if with_dump:
                 redis.dump()
                 time.sleep(setting.random.uniform(0.2, 0.6))
+                await_more(redis, hubs[0])
             redis.restart(with_dump)
             for hub in hubs:
                 hub.wait_until()
