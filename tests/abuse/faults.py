@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from clients import PATIENCE_SECONDS, UPGRADE, read_until, subscriber
-from host import Host
+from host import Host, free_port
 from hub import Hub
 
 # The dynamic loader expands $LIB to the directory where Debian has the library.
@@ -26,7 +26,8 @@ EXPIRED = struct.pack("!H", 4403)
 
 def descriptors(report):
     """The hub has no descriptors left. Its clients are still served, and new ones when there are descriptors again."""
-    with Hub("threads=1") as hub:
+    # This client does not answer pings.
+    with Hub("threads=1", "heartbeat=10m") as hub:
         served = subscriber(hub.port, "channel=a")
         hub.stats()  # the control connection is there
         hub.limit_descriptors(hub.usage().descriptors)
@@ -109,7 +110,9 @@ def killed(report):
 
 def host_killed(report):
     """A server with the library is killed and started again."""
-    host = Host()
+    # No client gets this port while the host is away.
+    arguments = ["-p", str(free_port())]
+    host = Host(arguments=arguments)
     try:
         client = subscriber(host.port, "channel=a")
         last = host.publish("a", "before")
@@ -117,7 +120,7 @@ def host_killed(report):
         host.terminate(signal.SIGKILL)
         read_until(client)
         host.stop()
-        host = Host(arguments=["-p", str(host.port)])
+        host = Host(arguments=arguments)
         check_return(report, "the host", host.port, last, lambda: host.publish("a", "after"))
     finally:
         host.stop()
