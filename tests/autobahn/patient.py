@@ -7,7 +7,7 @@ from autobahntestsuite import fuzzing, wstest
 # How long to wait for an echo, or for the end.
 SECONDS_OF_A_SECOND = 60
 # The time between two parts of a message, if the first alone must end the connection. This time is always spent.
-SECONDS_OF_A_PAUSE = 3
+SECONDS_OF_A_PAUSE = 10
 
 
 def stretched(name, times):

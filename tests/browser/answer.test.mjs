@@ -105,10 +105,13 @@ test('a reload in the middle, a second tab, a phone that joins late, a lost netw
   const { count } = proxy;
   await tab.page.reload();
   assert.equal(await tab.complete(), counted(400));
-  await pause(1500);
-  const again = proxy.count;
-  await pause(1500);
-  assert.equal(proxy.count, again, `${again - count} connections since the reload`);
+  // A browser asks for a little more behind the page. A page that comes back does so each four seconds at the latest.
+  let before;
+  for (let tries = 0; tries < 6 && proxy.count !== before; tries++) {
+    before = proxy.count;
+    await pause(5000);
+  }
+  assert.equal(proxy.count, before, `${proxy.count - count} connections since the reload`);
 });
 
 test('Stop ends the answer where it is, for all', async () => {

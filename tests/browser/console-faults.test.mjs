@@ -120,8 +120,7 @@ test('more channels than can be listed are said to be so, and busy ones are show
   assert.ok(await page.evaluate(() => window.most) <= 25);
   const timer = setInterval(() => hub.publish(unlisted, 'x').catch(() => {}), 20);
   open.push(() => clearInterval(timer));
-  await page.locator('button', { hasText: 'Measure who is busiest' }).click();
-  await console.row(unlisted, '/s').waitFor();
+  await console.measures(unlisted, '/s');
   assert.match(await page.locator('main tbody tr').first().textContent(), new RegExp(`^${unlisted}not listed`));
 });
 
@@ -156,7 +155,7 @@ test('a tail ends while nobody looks, and begins again by itself', async () => {
   // The hub hangs: nothing comes, not even the sign of life.
   hub.process.kill('SIGSTOP');
   await page.clock.fastForward(41_000);
-  await console.shows('main .heading', 'The hub was gone');
+  await item('The hub was gone');
   hub.process.kill('SIGCONT');
   await page.clock.fastForward(3000);
   await console.shows('main .heading', 'Waiting');
@@ -321,7 +320,7 @@ test('a logout that fails and a browser that keeps no session are told', async (
   await page.route('**/console/logout', (route) => route.fulfill({ status: 500, body: '{"error":{"code":"x","message":"no room"}}' }));
   await page.click('#logout');
   await console.shows('#toasts', 'You are still logged in. no room');
-  assert.match(hub.log, /info: console: a login with the key \(address 127\.0\.0\.1\)/);
+  await hub.logs(/info: console: a login with the key \(address 127\.0\.0\.1\)/);
 });
 
 // Browsers send a cookie to all ports of a host.

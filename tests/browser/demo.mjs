@@ -15,7 +15,7 @@ export const MS = 120_000;
 // The browser has a new profile, which is removed at the end. `args` are more flags.
 export function launch({ args = [], ...options } = {}) {
   return chromium.launch({
-    executablePath: '/usr/bin/chromium', chromiumSandbox: false, args: [...QUIET, ...args], ...options,
+    executablePath: '/usr/bin/chromium', chromiumSandbox: false, args: [...QUIET, ...args], timeout: MS, ...options,
   });
 }
 

@@ -73,7 +73,7 @@ test('a stream that is held back: polls; and WebSocket, stream and polls have on
   const host = await start('history_count=1000');
   host.proxy.upgrade = 502;
   host.proxy.buffers = true;
-  const client = await connect(host, { channels: ['news'] });
+  const client = await connect(host, { channels: ['news'] }, { late: [] });
   await client.until('open');
   assert.equal(await client.transport(), 'poll');
   const wanted = [];
@@ -84,7 +84,7 @@ test('a stream that is held back: polls; and WebSocket, stream and polls have on
     await client.page.evaluate(events('online'));
     await host.publish('news', `missed before ${transport}`);
     wanted.push(['news', `live before ${transport}`], ['news', `missed before ${transport}`]);
-    await waitFor(async () => (await client.transport()) === transport);
+    await client.comesTo(transport, host.proxy);
   }
   await host.publish('news', 'the last');
   assert.deepEqual((await client.until('news', 'the last')).filter(([what]) => what === 'news'), [

@@ -6,14 +6,19 @@ import { MS } from './demo.mjs';
 export class Page {
   // Opens at `host.proxy`, or at `host.direct`. The function that ends it is put on `open`. `tokens` are functions. They
   // are called one after the other, each time a token is needed; after the last one there is no token. With `clock` the
-  // test can make the page's time pass.
-  static async connect(browser, open, host, options, { tokens, clock = false } = {}) {
+  // test can make the page's time pass. `late` are times in milliseconds for which push.js waits for an answer. A busy
+  // machine may need longer, so here they take a minute more.
+  static async connect(browser, open, host, options, { tokens, clock = false, late = [4000] } = {}) {
     const client = new Page();
     const context = await browser.newContext();
     client.context = context;
     client.page = await context.newPage();
     client.page.setDefaultTimeout(MS);
     if (clock) await client.page.clock.install();
+    await client.page.addInitScript((late) => {
+      const { setTimeout } = window;
+      window.setTimeout = (body, ms, ...rest) => setTimeout(body, late.includes(ms) ? ms + 60_000 : ms, ...rest);
+    }, late);
     const exceptions = [];
     client.page.on('pageerror', (error) => exceptions.push(error.stack));
     open.push(async () => {
@@ -60,6 +65,20 @@ export class Page {
 
   transport() {
     return this.page.evaluate(() => window.push.transport);
+  }
+
+  // Waits for this transport. Where a stream has been taken for held back, since the machine is busy, all are tried anew.
+  async comesTo(transport, proxy) {
+    for (;;) {
+      const now = await this.transport();
+      if (now === transport) return;
+      if (now === 'poll' && transport === 'stream') {
+        proxy.cut();
+        await this.page.evaluate("dispatchEvent(new Event('online'))");
+        while ((await this.transport()) === 'poll') await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   // How many of these calls were not taken yet.

@@ -29,6 +29,8 @@ before(async () => {
   const [line] = await Promise.race([once(lines, 'line'), ended]);
   assert.match(String(line), new RegExp(`^listening on https://localhost:${port}/ `));
   ca = await readFile(path('target/demo-tls/certificate.pem'));
+  // Until pushd is there, too, the browser would complain of it.
+  while ((await ask('GET', '/stats')).status !== 200) await new Promise((resolve) => setTimeout(resolve, 20));
   // The browser trusts this key as if an authority had signed its certificate.
   const key = new X509Certificate(ca).publicKey.export({ type: 'spki', format: 'der' });
   const hash = createHash('sha256').update(key).digest('base64');
@@ -41,13 +43,19 @@ after(async () => {
   await ended;
 });
 
-// Publishes over the page's server, as curl --cacert would. Returns the entry that panes must show.
-async function publish(text) {
-  const request = https.request(`https://localhost:${port}/publish?channel=news`, { ca, method: 'POST' });
-  request.end(text);
+// A request to the page's server, as by curl --cacert.
+async function ask(method, to, body) {
+  const request = https.request(`https://localhost:${port}${to}`, { ca, method });
+  request.end(body);
   const [response] = await once(request, 'response');
-  assert.equal(response.statusCode, 200);
-  return [JSON.parse(Buffer.concat(await response.toArray())).id, text];
+  return { status: response.statusCode, text: String(Buffer.concat(await response.toArray())) };
+}
+
+// Publishes. Returns the entry that panes must show.
+async function publish(text) {
+  const { status, text: answer } = await ask('POST', '/publish?channel=news', text);
+  assert.equal(status, 200);
+  return [JSON.parse(answer).id, text];
 }
 
 test('a browser that does not know the certificate does not open the page', async () => {

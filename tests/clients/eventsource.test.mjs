@@ -101,8 +101,11 @@ test('cut off before the first message, it comes back to where it subscribed', a
   await host.publish('a', 'old');
   const proxy = await startProxy(host);
   const source = await listen(proxy.port, 'channel=a');
+  // It knows where it is when this event has come, behind the head.
+  const placed = new Inbox();
+  source.addEventListener('push-open', (event) => placed.put(event));
+  await placed.next();
   await source.opened.next();
-  await host.waitFor('sse', 1);
   assert.equal(proxy.cut(), 1);
   const missed = await host.publish('a', 'missed');
   await source.opened.next();

@@ -38,6 +38,8 @@ for (const transport of ['ws', 'stream', 'poll']) {
     await waitFor(() => client.push.position === own);
     await host.publish('news', 'to all');
     assert.deepEqual((await client.until('news', 'to all')).filter(isMessage), [['news', 'to all']]);
+    // Between two requests they would not notice that they are cut off.
+    await waitFor(() => host.box.waiting === (transport === 'ws' ? 0 : 2));
     await host.box.cutWhile(async () => {
       await client.until('connecting', 1006);
       await host.publish('news', 'missed');

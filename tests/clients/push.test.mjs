@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { WebSocketServer } from 'ws';
 import { connect } from '../../examples-c/www/push.js';
+import { clock } from '../harness/clock.mjs';
 import { Host, test } from '../harness/host.mjs';
 import { Middlebox } from '../harness/middlebox.mjs';
 import { open } from '../harness/opened.mjs';
@@ -79,6 +80,9 @@ test('a proxy that holds responses back: it goes on with polls', async () => {
   host.box.upgrade = 502;
   host.box.buffers = true;
   const client = new Client(host, { channels: ['news', 'sport'], transports: ['stream', 'poll'] });
+  // The time for the first byte of the stream passes.
+  await waitFor(() => host.box.count('stream') === 1 && clock.has(4000));
+  clock.pass(4000);
   const told = await client.until('open');
   assert.deepEqual(told, [['connecting'], ['connecting', 1006], ['open']]);
   assert.equal(client.push.transport, 'poll');

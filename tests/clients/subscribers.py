@@ -22,8 +22,8 @@ DIALOGUE = ("subscribed", "unsubscribed", "published", "pong")
 def websocket(host, subprotocol=SUBPROTOCOL, queue=None, compression=None, **parameters):
     """A `websockets` connection; no subprotocol means raw.
 
-    It reads without a bound, so that it can be closed before all is taken. With `queue` it stops at that many.
-    `compression="deflate"` is offered.
+    It reads without a bound, so that it can be closed before all is taken. With `queue` it stops at that many, and then
+    would not see the answers to pings of its own. So it sends none. `compression="deflate"` is offered.
     """
     trust = trusted(host)
     return (secure_websocket.connect if trust else connect)(
@@ -33,6 +33,7 @@ def websocket(host, subprotocol=SUBPROTOCOL, queue=None, compression=None, **par
         compression=compression,
         max_size=None,
         max_queue=queue,
+        ping_interval=None,
         open_timeout=SECONDS,
         close_timeout=SECONDS,
         proxy=None,

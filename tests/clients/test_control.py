@@ -285,7 +285,7 @@ def test_a_body_in_parts_that_is_refused_is_told_why(start, tmp_path):
             yield b"x" * 20_000
             time.sleep(0.01)
 
-    over_unix = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://control", timeout=30)
+    over_unix = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://control", timeout=SECONDS)
     with Control(port, None) as over_tcp, over_unix:
         for control in (over_tcp, over_unix):
             assert control.post("/v1/publish?channel=a", content=parts()).status_code == 401

@@ -36,7 +36,8 @@ def metrics(start):
             take(messages, 200)
         # The library refuses this request.
         assert control.get("/v1/nothing").status_code == 404
-        host.wait_for(connections=2)
+        # The WebSocket has gone.
+        host.wait_until(connections=2)
         yield control.get("/metrics").text
 
 

@@ -8,7 +8,8 @@ import pytest
 from collector import wait_for
 from receiver import Receiver
 from traced import (
-    ALL, LIBRARY, ONLY_THEIRS, PARENT, SAMPLED, TRACE, control, embedded, hub, options_of, outcomes, push, subscribed,
+    ALL, LIBRARY, ONLY_THEIRS, PARENT, SAMPLED, TRACE, answered, control, embedded, hub, options_of, outcomes, push,
+    subscribed,
 )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def test_messages_of_a_program_that_loads_the_library(receiver):
 def test_messages_of_an_attached_program(receiver, tmp_path):
     path = f"unix:{tmp_path}/hub"
     with hub(f"attach_listen={path}", *options_of(receiver, **ONLY_THEIRS)) as running:
-        host = push.Server(str(LIBRARY), attach=path)
+        host = push.Server(str(LIBRARY), attach=path, attach_timeout="1m")
         client = subscribed(running.port, "channel=a")
         position = host.publish("a", b"x", trace=SAMPLED)
         host.publish("a", b"x")
@@ -89,8 +90,8 @@ def test_messages_of_an_attached_program(receiver, tmp_path):
 
 def test_thousands_of_spans_arrive_once_and_in_order(receiver):
     with embedded(drain_ms=60_000, trace=receiver.option, trace_queue="8192", mailbox="16384", **ALL) as server:
-        positions = [server.publish("a", b"x") for _ in range(3000)]
-    assert [span.position for span in receiver.wait_for(3000)] == positions
+        positions = [*answered(server, receiver), *(server.publish("a", b"x") for _ in range(3000))]
+    assert [span.position for span in receiver.wait_for(len(positions))] == positions
 
 
 def test_requests_that_are_too_large_for_the_receiver_are_refused_and_counted():

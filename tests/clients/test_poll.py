@@ -9,7 +9,9 @@ from subscribers import SECONDS
 
 @pytest.fixture
 def client():
-    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+    # By itself it would close a connection that was idle for five seconds.
+    limits = httpx.Limits(keepalive_expiry=None)
+    with httpx.Client(timeout=SECONDS, trust_env=False, limits=limits) as client:
         yield client
 
 

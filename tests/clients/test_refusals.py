@@ -110,7 +110,7 @@ def test_subdomains_of_an_allowed_origin(start, client):
 
 
 def websocket_from(host, origin):
-    return connect(host.url(scheme="ws", channel="a"), origin=origin, proxy=None)
+    return connect(host.url(scheme="ws", channel="a"), origin=origin, proxy=None, open_timeout=SECONDS)
 
 
 def test_a_websocket_version_that_nobody_speaks(host, client):

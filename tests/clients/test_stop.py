@@ -14,8 +14,9 @@ COUNT = 1500
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_everything_published_is_delivered_before_the_goodbye(start, by):
-    # The clients are read one after the other. A slow machine needs longer for that than the host gives by itself.
-    host = start("outbox=64MB", flags=["-w", str(PATIENCE * 1000)])
+    # The clients are read one after the other. A slow machine needs longer for that than the host gives by itself, and
+    # than a client may take nothing.
+    host = start("outbox=64MB", "heartbeat=10m", flags=["-w", str(PATIENCE * 1000)])
     with (
         websocket(host, subprotocol=None, channel="a", queue=1) as raw,
         over_sse(host, channel="a") as sse,

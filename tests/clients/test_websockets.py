@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from subscribers import websocket
+from subscribers import SECONDS, websocket
 from websockets.exceptions import ConnectionClosed
 
 MB = 1 << 20
@@ -96,7 +96,7 @@ def test_a_message_too_large_is_closed_with_1009(start):
 def test_a_ping_is_answered_with_its_payload(host):
     with raw(host, channel="a") as socket:
         for payload in (b"", b"x", b"y" * 125):
-            assert socket.ping(payload).wait(30)
+            assert socket.ping(payload).wait(SECONDS)
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 3000, 4999])

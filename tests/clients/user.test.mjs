@@ -31,6 +31,8 @@ for (const transport of ['ws', 'stream', 'poll']) {
       await host.publish('user:ada', 'live');
       await client.until('user:ada', 'live');
       await host.publish('user:bob', 'not hers');
+      // Between two requests it would not notice that it is cut off.
+      await waitFor(() => host.box.waiting === (transport === 'ws' ? 0 : 1));
       await host.box.cutWhile(async () => {
         await client.until('connecting', 1006);
         await host.publish('user:ada', 'missed');

@@ -185,6 +185,8 @@ class Publishers:
         self._lock = threading.Lock()
         self._published = []
         self._failure = None
+        # None goes on before each has published: otherwise some might begin when the others are done.
+        self._all_publish = threading.Barrier(threads)
         self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(threads)]
 
     def __enter__(self):
@@ -208,12 +210,15 @@ class Publishers:
         mine = []
         try:
             for count in range(self._most // len(self._threads)):
-                if self._stop.is_set():
+                if count > 0 and self._stop.is_set():
                     break
                 channel, data = self._channels[count % len(self._channels)], f"thread {thread} message {count}"
                 mine.append((self._host.publish(channel, data), channel, data))
+                if count == 0:
+                    self._all_publish.wait(PATIENCE)
         except Exception as failure:
             self._failure = failure
+            self._all_publish.abort()
         with self._lock:
             self._published += mine
 

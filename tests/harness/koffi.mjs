@@ -34,6 +34,8 @@ const stop_elsewhere = (ms) => new Promise((resolve, reject) => {
 });
 const turn_of_the_loop = () => new Promise((resolve) => { setTimeout(resolve, 10); });
 
+// The thread of the log function may come late: after a stop it calls no function any more.
+while (lines.length === 0) await turn_of_the_loop();
 const said = {};
 if (process.argv[2] === 'sync') {
   said.stopped = stop(100);

@@ -1,5 +1,6 @@
-// push.js outside of a browser, behind a middlebox, and a record of its calls.
+// push.js outside of a browser, behind a middlebox, and a record of its calls. It has the clock of a test.
 
+import './clock.mjs';
 import WebSocket from 'ws';
 import { connect as ours } from '../../examples-c/www/push.js';
 import { Middlebox } from './middlebox.mjs';

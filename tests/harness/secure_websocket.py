@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import threading
 
+from host import PATIENCE
 from websockets.asyncio.client import connect as connect_in_loop
 from websockets.exceptions import ConnectionClosedOK
 
@@ -39,7 +40,8 @@ class SecureWebSocket:
 
 @contextlib.contextmanager
 def connect(url, **parameters):
-    """The parameters are those of `websockets.asyncio.client.connect`."""
+    """The parameters are those of `websockets.asyncio.client.connect`. A busy machine may need longer than its times."""
+    parameters = {"open_timeout": PATIENCE, "ping_interval": None, **parameters}
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

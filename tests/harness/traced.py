@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 
+from collector import wait_for
 from host import PATIENCE, ROOT
 from hub import KEY, Hub
 
@@ -16,6 +17,8 @@ import push  # noqa: E402
 LIBRARY = ROOT / "target/stage/lib/libpush.so"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
+# A collector that is late would get the same spans again.
+PATIENT = {"trace_timeout": "10m"}
 # A trace from outside decides for itself, and nothing else has a span.
 ONLY_THEIRS = {"trace_sample": "0"}
 ALL = {"trace_sample": "1"}
@@ -23,7 +26,7 @@ ALL = {"trace_sample": "1"}
 
 @contextlib.contextmanager
 def embedded(drain_ms=1000, **options):
-    server = push.Server(str(LIBRARY), **{"auth": "none", "threads": "2", **options})
+    server = push.Server(str(LIBRARY), **{"auth": "none", "threads": "2", **PATIENT, **options})
     try:
         yield server
     finally:
@@ -40,7 +43,19 @@ def hub(*options, **arguments):
 
 
 def options_of(collector, **options):
-    return [f"{name}={value}" for name, value in {"trace": collector.option, **options}.items()]
+    return [f"{name}={value}" for name, value in {"trace": collector.option, **PATIENT, **options}.items()]
+
+
+def answered(server, collector):
+    """Publishes until the collector has answered the server once, and returns the positions. A server that stops gives one
+    that has not answered yet a second."""
+    positions = []
+    # The second request comes when the first one is answered.
+    for _ in range(2):
+        before = len(collector.spans)
+        positions.append(server.publish("a", b"x", trace=SAMPLED))
+        wait_for(lambda: len(collector.spans) > before)
+    return positions
 
 
 def control(hub, method, path, body=b"", headers=()):

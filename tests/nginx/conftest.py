@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import signal
 import ssl
 import subprocess
 import sys
@@ -80,7 +79,7 @@ def configured(tmp_path, certificate):
 
     yield configure
     for nginx, _ in made:
-        nginx.quit(signal.SIGTERM)
+        nginx.end()
     for nginx, expected in made:
         assert len(nginx.defects()) == expected, nginx.defects()
 

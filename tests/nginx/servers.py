@@ -1,10 +1,12 @@
 """Starts Debian's nginx with the module, and pushd, in a directory of their own, and ends them."""
 
+import collections
 import contextlib
 import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -64,6 +66,8 @@ class Pushd:
     def __init__(self, directory, *options, program=PUSHD):
         self.attach, self.control = f"unix:{directory}/attach.sock", f"{directory}/control.sock"
         self._log = open(directory / "pushd.log", "a+")
+        # One before it may have written there, too.
+        begins = len(self.log())
         named = (f"attach_listen={self.attach}", "listen=none", f"control=unix:{self.control}", *options)
         words = [word for option in named for word in ("-o", option)]
         # A log on a busy disk takes its time until it is closed.
@@ -72,7 +76,7 @@ class Pushd:
 
         def listens():
             assert self.process.poll() is None, self.log()
-            return "listening on unix:" + self.control in self.log()
+            return "listening on unix:" + self.control in self.log()[begins:]
 
         wait_until(listens, "pushd listens")
 
@@ -211,9 +215,25 @@ class Nginx(Address):
             self.process.send_signal(with_signal)
         return wait_or_kill(self.process)
 
+    def end(self):
+        """Ends nginx. After a SIGTERM it kills workers that have not ended within two seconds, and calls that a defect. So
+        they have their time, unless a test has left clients behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+        self.quit(signal.SIGTERM)
+
     def error_log(self):
         path = self.directory / "error.log"
         return path.read_text() if path.exists() else ""
+
+    def is_attached(self, times=1):
+        """Whether each worker has been welcomed by a hub so often, as it says itself. A hub may welcome a worker that has
+        given up waiting for that."""
+        said = re.findall(r" (\d+)#\d+: .*push: attached to unix:", self.error_log())
+        counts = collections.Counter(map(int, said))
+        return all(counts[worker] >= times for worker in self.workers())
 
     def defects(self):
         """Lines that only a defect of the module, or a test, causes."""

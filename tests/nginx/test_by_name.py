@@ -15,8 +15,8 @@ STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
 PUSH, OTHER = "push.example.org", "www.example.org"
 # `make test-tls` has 2,000.
 CLIENTS = int(os.environ.get("PUSH_CLIENTS", "300"))
-# Enough history for those who come back late. The crowd does not answer pings.
-OPTIONS = ("history_count=1000", "poll_timeout=5s", "heartbeat=10m")
+# Enough history for those who come back late. The crowd does not answer pings, and shakes hands in one thread.
+OPTIONS = ("history_count=1000", "poll_timeout=5s", "heartbeat=10m", "head_timeout=2m")
 SITE = """
     location /publish {
         push_publish $push_arg_channel key=$http_push_key;

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from servers import ROOT
+from servers import PATIENCE, ROOT
 from websockets.sync.client import connect
 
 sys.path.insert(0, str(ROOT / "tests/python"))
@@ -43,7 +43,8 @@ def say(client, number, text):
 
 def test_an_application_of_nginxs_name_checks_what_its_clients_publish(site):
     pushd, nginx = site
-    with connect(nginx.url("/push", scheme="ws"), subprotocols=["push.v1.json"], proxy=None) as client:
+    url = nginx.url("/push", scheme="ws")
+    with connect(url, subprotocols=["push.v1.json"], proxy=None, open_timeout=PATIENCE) as client:
 
         def hear():
             return json.loads(client.recv())

@@ -87,6 +87,15 @@ def test_each_transport_is_told_and_the_worker_goes(start_pushd, start_nginx, op
     assert b'"data":"after"' in to_the_end_of_answer(again)
 
 
+def up_to(client, end):
+    """Reads until `end` has come, or up to the end of the connection. Returns all that has come."""
+    got = b""
+    with contextlib.suppress(OSError):
+        while end not in got and (more := client.recv(65536)):
+            got += more
+    return got
+
+
 def to_the_end_of_answer(client):
     head, body = read_until(client, b"\r\n\r\n").split(b"\r\n\r\n", 1)
     length = int(re.search(rb"content-length: (\d+)", head.lower())[1])
@@ -95,6 +104,8 @@ def to_the_end_of_answer(client):
     return body
 
 
+# It may take four tries.
+@pytest.mark.timeout(900)
 def test_a_crowd_is_told_in_three_reloads_and_loses_nothing(start_pushd, start_nginx, certificate):
     start_pushd("history_count=1000", "poll_timeout=5s", "heartbeat=10m", "retry=200ms")
     nginx = start_nginx(server=SITE, main="worker_shutdown_timeout 4s;")
@@ -129,12 +140,15 @@ def test_they_are_told_one_after_the_other_over_the_time_that_there_is(start_pus
         nginx.reload()
         while waiting := [client for client, told in clients.items() if told is None]:
             for client in select.select(waiting, [], [], PATIENCE)[0]:
-                said = read_until(client, b'"code":1001')
+                said = up_to(client, b'"code":1001')
+                if b'"code":1001' not in said:
+                    print("it was cut:", said)
+                    return 0
                 assert b"push-close" in said
                 clients[client] = time.monotonic()
         return max(clients.values()) - min(clients.values())
 
-    # On a busy machine some may be seen late, and together.
+    # On a busy machine some may be seen late, and together, or be cut before they were told.
     spreads = [spread()]
     while max(spreads) < 2 and len(spreads) < 4:
         spreads.append(spread())
@@ -157,7 +171,10 @@ def test_a_client_that_goes_on_sending_is_told_nevertheless(start_pushd, start_n
                 with contextlib.suppress(OSError):
                     client.sendall(PING)
             for client in select.select(waiting, [], [], 0.05)[0]:
-                part = client.recv(65536)
+                part = b""
+                # What was sent to a connection that is closed resets it.
+                with contextlib.suppress(OSError):
+                    part = client.recv(65536)
                 if not part:
                     print("it was cut:", said[client])
                     return False

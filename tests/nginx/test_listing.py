@@ -25,7 +25,8 @@ def stopped_client(url, *flags):
 
 @pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
 def test_a_slow_relayed_client_is_listed_with_its_address_and_closed(start_pushd, start_nginx, protocol):
-    pushd = start_pushd("trusted_proxies=unix", "outbox=64MB", "history_count=0")
+    # A client that takes nothing for a whole heartbeat would be closed before.
+    pushd = start_pushd("trusted_proxies=unix", "outbox=64MB", "history_count=0", "heartbeat=10m")
     nginx = start_nginx(workers=1)
     big = b"x" * 900_000
 

@@ -42,7 +42,7 @@ def test_the_place_of_a_request_in_a_trace_reaches_the_hub_only_where_that_is_wa
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     sampled = f"00-{trace}-{parent}-01"
     with Collector() as collector:
-        start_pushd(f"trace={collector.option}", "trace_sample=0")
+        start_pushd(f"trace={collector.option}", "trace_sample=0", "trace_timeout=10m")
         # The locations have it from the server, but for one.
         off = "location /off { push_publish $push_arg_channel; push_publish_trace off; }"
         nginx = start_nginx(server="push_publish_trace on;" + off + SITE)

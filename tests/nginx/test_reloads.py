@@ -19,8 +19,9 @@ SITE = """
 
 @pytest.mark.timeout(600)
 def test_ten_reloads_a_dead_worker_and_a_restart(start_pushd, start_nginx):
-    # Enough history for a poll that comes back late, and keys remembered for as long as a publisher tries.
-    pushd = start_pushd("history_count=1000", "poll_timeout=5s")
+    # Enough history for a poll that comes back late, and keys remembered for as long as a publisher tries. The crowd does
+    # not answer pings.
+    pushd = start_pushd("history_count=1000", "poll_timeout=5s", "heartbeat=10m")
     # A worker that was killed is nothing that nginx would pass over in silence.
     nginx = start_nginx(server=SITE, workers=4, expected=1)
     found = show(nginx, "push", patience=PATIENCE)

@@ -1,6 +1,7 @@
 """Subscribing through nginx: it hands over on plain HTTP/1, relays on TLS and HTTP/2, and decides who may subscribe."""
 
 import base64
+import functools
 import json
 import socket
 import subprocess
@@ -12,8 +13,10 @@ import secure_websocket
 import subscribers
 from servers import PATIENCE, connection, free_port, read_until, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import connect as connect_in_ten_seconds
 
+# A busy machine may need longer.
+connect = functools.partial(connect_in_ten_seconds, open_timeout=PATIENCE)
 HANDSHAKE = (
     "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\nSec-WebSocket-Protocol: push.v1.json\r\n"
@@ -518,7 +521,7 @@ def test_a_handshake_that_became_http_2_is_refused_at_once(nginx):
 def test_a_handshake_that_lost_its_upgrade_is_refused_at_once(nginx, trust, scheme):
     lost = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode()}
     url = (nginx.tls if scheme == "https" else nginx).url(scheme=scheme, channel="a")
-    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+    with httpx.Client(verify=trust, timeout=PATIENCE, trust_env=False) as client:
         response = client.get(url, headers=lost)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "upgrade")
     assert "Upgrade: websocket" in response.text and "proxy" in response.text
@@ -529,7 +532,7 @@ def test_upgrade_required_says_to_what(nginx, trust, scheme):
     old = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "8",
            "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode()}  # fmt: skip
     url = (nginx.tls if scheme == "https" else nginx).url(scheme=scheme, channel="a")
-    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+    with httpx.Client(verify=trust, timeout=PATIENCE, trust_env=False) as client:
         response = client.get(url, headers=old)
     assert (response.status_code, response.headers["Upgrade"]) == (426, "websocket")
     assert "Upgrade" in response.headers["Connection"].split(", ")

@@ -42,10 +42,12 @@ export function open(main, { signal, parameters }) {
   let [seen, lost, inSecond] = [0, 0, 0];
   // It was ended without having been told to, and begins again.
   let rests = false;
+  // Nothing has come yet, and the state says what is waited for.
+  let isQuiet = true;
   let [hides, retries] = [0, 0];
 
   const tick = setInterval(() => {
-    if (!ends || rests) return;
+    if (!ends || rests || isQuiet) return;
     const missed = lost ? ` · ${brief(lost)} lost, as they were too many` : '';
     say(state, `${perSecond(inSecond)} a second · ${brief(seen)} seen${missed}`);
     inSecond = 0;
@@ -89,7 +91,7 @@ export function open(main, { signal, parameters }) {
     clearTimeout(retries);
     if (!ends) return;
     const own = new AbortController();
-    [ends, rests] = [own, false];
+    [ends, rests, isQuiet] = [own, false, true];
     say(told, '');
     say(state, 'Connecting');
     let [why, isGone] = ['The hub has ended the tail.', false];
@@ -123,6 +125,7 @@ export function open(main, { signal, parameters }) {
   }
 
   function take(event) {
+    isQuiet = false;
     if (event.type === 'lost') {
       lost += event.count;
     } else {
