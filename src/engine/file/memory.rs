@@ -24,8 +24,12 @@ struct Inner {
     hangs: bool,
     /// Writes do not return.
     writes_hang: bool,
-    /// Writes fail, and write nothing.
-    writes_fail: bool,
+    /// Writes fail when they have written so many bytes.
+    writes_fail: Option<usize>,
+    /// Cuts fail, and cut nothing.
+    cuts_fail: bool,
+    /// Files are created, and the calls that do it fail: the directory can't be synced.
+    creations_fail: bool,
     /// The number of syncs that have begun.
     syncs: usize,
     /// The number of times that the files were copied to another directory.
@@ -79,7 +83,29 @@ impl Memory {
     }
 
     pub(super) fn fail_writes(&self, fail: bool) {
-        self.0.lock().unwrap().writes_fail = fail;
+        self.fail_writes_after(fail.then_some(0));
+    }
+
+    /// Makes writes fail when they have written so many bytes, or lets them succeed.
+    pub(super) fn fail_writes_after(&self, bytes: Option<usize>) {
+        self.0.lock().unwrap().writes_fail = bytes;
+    }
+
+    pub(super) fn fail_cuts(&self, fail: bool) {
+        self.0.lock().unwrap().cuts_fail = fail;
+    }
+
+    /// Makes the creation of files fail, although the files are there then.
+    pub(super) fn fail_creations(&self, fail: bool) {
+        self.0.lock().unwrap().creations_fail = fail;
+    }
+
+    /// Everything succeeds again.
+    pub(super) fn heal(&self) {
+        self.fail_writes_after(None);
+        self.fail_cuts(false);
+        self.fail_creations(false);
+        self.fail_syncs(false, false);
     }
 
     /// Makes syncs hang, or lets them go on.
@@ -166,6 +192,9 @@ impl Disk for Memory {
         let bytes = content(1 + inner.copies);
         inner.take(bytes.len())?;
         inner.files.insert(name.into(), Content::new(bytes));
+        if inner.creations_fail {
+            return Err(failed());
+        }
         drop(inner);
         self.open(name)
     }
@@ -200,9 +229,7 @@ impl Place for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let inner = self.0 .0.lock().unwrap();
         let mut inner = self.0 .1.wait_while(inner, |inner| inner.writes_hang).unwrap();
-        if inner.writes_fail {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
+        let bytes = &bytes[..inner.writes_fail.unwrap_or(bytes.len()).min(bytes.len())];
         // What is there is written over. The rest needs room, and the part that fits is written.
         let there = inner.files[&self.1].cached.len().saturating_sub(offset as usize).min(bytes.len());
         let before = inner.room.unwrap_or(bytes.len());
@@ -216,6 +243,9 @@ impl Place for Open {
         }
         content.cached[offset as usize..end].copy_from_slice(fits);
         content.given_up.iter_mut().take(end).skip(offset as usize).for_each(|given_up| *given_up = false);
+        if inner.writes_fail.is_some() {
+            return Err(failed());
+        }
         result.map(drop)
     }
 
@@ -235,14 +265,21 @@ impl Place for Open {
         if drops {
             *content = Content::new(content.synced.clone());
         }
-        Err(io::Error::from_raw_os_error(libc::EIO))
+        Err(failed())
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
         let mut inner = self.0 .0.lock().unwrap();
+        if inner.cuts_fail {
+            return Err(failed());
+        }
         let content = inner.files.get_mut(&self.1).unwrap();
         content.cached.truncate(len as usize);
         content.given_up.truncate(len as usize);
         Ok(())
     }
+}
+
+fn failed() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
 }
