@@ -3,16 +3,29 @@
 //! A write that fails may leave a part of its bytes, and these are cut off. The cut may fail as well. Then nothing is
 //! written and no segment begins until it has succeeded. A shorter write over those bytes would leave the rest of them
 //! behind it. In a later segment's place they would be damage: only the end of the last segment may be torn.
+//!
+//! With `engine_sync=always` zeros are written ahead. A sync of a longer file also writes its new length, which takes about
+//! as long again. Over zeros, records need no other length. Zeros are no record, so they end a segment. They are cut off
+//! before the next segment begins, and at a clean end.
 
 use super::disk::{Disk, Place};
 use super::reading::Segment;
 use super::writing::write_again;
 use std::io;
 
+/// The zeros that are written ahead at once, in bytes.
+pub(super) const STEP: u64 = if cfg!(test) { 1 << 10 } else { 256 << 10 };
+/// Zeros are written behind appends of at most this many bytes: they must serve several appends to be worth it.
+const SMALL: u64 = STEP / 8;
+
 /// See the module. In all calls, `end` is where the last record that counts ends.
 #[derive(Debug)]
 pub(super) struct Growing {
     file: Box<dyn Place>,
+    /// The file is no longer than this.
+    len: u64,
+    /// True if zeros are written ahead.
+    ahead: bool,
     /// A write has failed. Anything may be behind the end.
     ragged: bool,
     /// Bytes were written or cut for which nobody needs a sync: a mark, or a failed write. They are synced before the
@@ -22,13 +35,19 @@ pub(super) struct Growing {
 
 impl Growing {
     /// A file that ends with the last record that counts.
-    pub(super) fn new(file: Box<dyn Place>) -> Self {
-        Growing { file, ragged: false, loose: false }
+    pub(super) fn new(file: Box<dyn Place>, end: u64, ahead: bool) -> Self {
+        Growing { file, len: end, ahead, ragged: false, loose: false }
+    }
+
+    /// The same for the next segment.
+    pub(super) fn go_on_in(&mut self, file: Box<dyn Place>, end: u64) {
+        *self = Growing::new(file, end, self.ahead);
     }
 
     /// Writes bytes at an offset, which is the end, or behind other bytes that were written there.
     pub(super) fn write(&mut self, bytes: &[u8], at: u64, end: u64) -> io::Result<()> {
         self.tidy(end)?;
+        self.len = self.len.max(at + bytes.len() as u64);
         let written = self.file.write_at(bytes, at);
         if written.is_err() {
             self.ragged = true;
@@ -41,10 +60,34 @@ impl Growing {
     /// Cuts off what a failed write has left. An error: it is still there.
     pub(super) fn tidy(&mut self, end: u64) -> io::Result<()> {
         if self.ragged {
-            self.file.cut(end)?;
-            (self.ragged, self.loose) = (false, true);
+            self.cut(end)?;
         }
         Ok(())
+    }
+
+    /// Cuts off all that is behind the end, zeros as well.
+    pub(super) fn finish(&mut self, end: u64) -> io::Result<()> {
+        if self.ragged || self.len > end {
+            self.cut(end)?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, end: u64) -> io::Result<()> {
+        self.file.cut(end)?;
+        (self.len, self.ragged, self.loose) = (end, false, true);
+        Ok(())
+    }
+
+    /// Writes zeros behind the end, if the last append, of so many bytes, has made the file longer. `most` is the length
+    /// from which no more comes into this segment.
+    pub(super) fn write_ahead(&mut self, end: u64, appended: u64, most: u64) {
+        let to = most.min(end + STEP);
+        if self.ahead && self.len == end && appended <= SMALL && to > end {
+            // If this fails, there are fewer zeros, and it is not tried again before it would be time for more.
+            self.len = to;
+            let _ = self.file.write_at(&vec![0; (to - end) as usize], end);
+        }
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {

@@ -32,6 +32,8 @@ struct Inner {
     creations_fail: bool,
     /// The number of syncs that have begun.
     syncs: usize,
+    /// The number of syncs that had to write a new length of their file.
+    longer: usize,
     /// The number of times that the files were copied to another directory.
     copies: u64,
 }
@@ -123,6 +125,11 @@ impl Memory {
     /// The number of syncs that have begun.
     pub(super) fn syncs(&self) -> usize {
         self.0.lock().unwrap().syncs
+    }
+
+    /// The number of syncs that had to write a new length of their file.
+    pub(super) fn longer(&self) -> usize {
+        self.0.lock().unwrap().longer
     }
 
     /// The number of writes to a file since it was created.
@@ -258,7 +265,8 @@ impl Place for Open {
         let (fails, drops) = (inner.sync_fails, inner.drops);
         let content = inner.files.get_mut(&self.1).unwrap();
         if !fails {
-            content.synced = content.written(&asked);
+            let before = std::mem::replace(&mut content.synced, content.written(&asked));
+            inner.longer += usize::from(asked.len() > before.len());
             return Ok(());
         }
         content.give_up();

@@ -127,14 +127,14 @@ impl Unwritten {
             drop_at_start(&*disk, kept, &mut found.segments, now_ms)?;
             if let Some(segment) = found.segments.last() {
                 let mut file = disk.open(&segment.name)?;
-                if found.torn.is_some() {
+                if found.torn.is_some() || found.zeros > 0 {
                     file.cut(segment.bytes)?;
                 }
                 // A killed hub leaves bytes in the kernel's memory. If the last sync has failed, the kernel may have given
                 // them up. Only the last segment may lose its end, so they must be on the disk before the next one.
                 write_again(&*disk, &mut *file, segment)?;
             }
-            let beginning = Beginning { segments: found.segments, cleared: found.cleared, epoch, chain, last };
+            let beginning = Beginning { segments: found.segments, cleared: found.cleared, epoch, chain, last, always };
             let appender = Appender::begin(disk.clone(), kept, beginning, ends, now_ms)?;
             // The file `state` is about the last epoch in the log, so it is written after the new segment. If the start
             // ends in between, the older file is right about the end that is before that segment.

@@ -3,10 +3,15 @@
 //! Only the end of the last segment may be torn: a hub was killed, or the power failed, while it wrote there. A torn
 //! end is cut off. Anything else is damage, which is an error, and the log is left unchanged. If a later record says
 //! that a place had been synced, that place was complete once. So an error there is damage and not a torn end.
+//!
+//! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. In another log zeros are torn: the file was
+//! made longer, and the power failed before its bytes were written.
 
 use super::disk::{Disk, UNFINISHED};
+use super::growing::STEP;
 use super::record::{self, Record};
 use super::segment::{self, Header, Unreadable, BEFORE, FORMAT};
+use super::state;
 use crate::engine::entry::{Entry, MARK};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
@@ -38,6 +43,8 @@ pub(crate) struct Found {
     pub(crate) cleared: Vec<String>,
     /// A torn end: its offset, and its number of bytes. The segment's bytes do not include it.
     pub(crate) torn: Option<(usize, usize)>,
+    /// The bytes that were written ahead of the end. The segment's bytes do not include them.
+    pub(crate) zeros: usize,
     /// Files that are not part of the log.
     pub(crate) others: Vec<String>,
 }
@@ -70,7 +77,17 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
         }
     }
     firsts.sort_unstable();
-    let mut reader = Reader { place, each, before: None, last: 0, closed: false, cleared: Vec::new(), torn: None };
+    let mut reader = Reader {
+        place,
+        each,
+        writes_ahead: state::is_always(disk),
+        before: None,
+        last: 0,
+        closed: false,
+        cleared: Vec::new(),
+        torn: None,
+        zeros: 0,
+    };
     let mut segments: Vec<Segment> = Vec::new();
     for (index, first) in firsts.iter().enumerate() {
         let name = segment::name(*first);
@@ -82,20 +99,23 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
         let is_last = index + 1 == firsts.len();
         segments.push(reader.segment(&name, *first, &bytes, segments.last(), is_last)?);
     }
-    let Reader { before, last, closed, cleared, torn, .. } = reader;
+    let Reader { before, last, closed, cleared, torn, zeros, .. } = reader;
     let lineage = before.map(|header| (header.epoch, header.chain));
-    Ok(Found { segments, lineage, last, closed, cleared, torn, others })
+    Ok(Found { segments, lineage, last, closed, cleared, torn, zeros, others })
 }
 
 struct Reader<'a, 'e> {
     place: &'a str,
     each: &'e mut dyn FnMut(Step<'_>),
+    /// True if the last hub has written zeros ahead.
+    writes_ahead: bool,
     /// The header of the segment that was read last.
     before: Option<Header>,
     last: u64,
     closed: bool,
     cleared: Vec<String>,
     torn: Option<(usize, usize)>,
+    zeros: usize,
 }
 
 impl Reader<'_, '_> {
@@ -204,8 +224,11 @@ impl Reader<'_, '_> {
             }
             (self.last, at) = (record.number - 1, record.offset);
         }
-        if at < bytes.len() {
-            self.torn = Some((at, bytes.len() - at));
+        let rest = &bytes[at..];
+        if self.writes_ahead && rest.len() as u64 <= STEP && rest.iter().all(|byte| *byte == 0) {
+            self.zeros = rest.len();
+        } else if !rest.is_empty() {
+            self.torn = Some((at, rest.len()));
             self.closed = false;
         }
         segment.last = self.last;

@@ -5,6 +5,8 @@
 //! u64 first number | u64 created (ms since 1970) | u32 salt | epoch | u16 links | links
 //! ```
 //!
+//! Records follow, up to the end of the file, or up to zeros in the last segment of a log with `engine_sync=always`.
+//!
 //! An epoch is a byte with its length, and its text; a link is an epoch, its last number (u64), and a byte: 1 if
 //! messages may have been lost at its end. The first three fields are the same in every format.
 

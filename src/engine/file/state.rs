@@ -114,6 +114,11 @@ pub(super) fn read(disk: &dyn Disk, boot: &[u8; BOOT]) -> Whole {
     said.map_or(Whole::Unknown, |(_, whole)| whole)
 }
 
+/// True if the last hub has synced each append before it did anything else. That counts for any boot.
+pub(super) fn is_always(disk: &dyn Disk) -> bool {
+    matches!(read(disk, &[0; BOOT]), Whole::Always(_))
+}
+
 /// The name of this boot, or a random one if it can't be read.
 pub(super) fn boot() -> [u8; BOOT] {
     let text = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();

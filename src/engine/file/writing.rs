@@ -53,6 +53,8 @@ pub(super) struct Beginning {
     pub(super) chain: Vec<Link>,
     /// The last number that was used, by a message or a fence.
     pub(super) last: u64,
+    /// True if each append is synced before anything else is done.
+    pub(super) always: bool,
 }
 
 /// A log that is open for writing. It has no thread and no clock.
@@ -89,7 +91,7 @@ impl Appender {
         ends: &EndsBefore<'_>,
         now_ms: u64,
     ) -> io::Result<Self> {
-        let Beginning { segments, cleared, epoch, chain, last } = beginning;
+        let Beginning { segments, cleared, epoch, chain, last, always } = beginning;
         let header = header(&epoch, &chain, last + 1, now_ms)?;
         // An older file of this name has no messages, and is replaced. It may have cleared channels.
         let is_replaced = |segment: &Segment| segment.first == header.first;
@@ -106,7 +108,7 @@ impl Appender {
             past,
             past_bytes,
             present,
-            file: Growing::new(file),
+            file: Growing::new(file, synced, always),
             must_begin: false,
             created_ms,
             synced,
@@ -166,15 +168,17 @@ impl Appender {
         if is_full || self.must_begin {
             self.next_segment(ends, now_ms)?;
         }
-        let mut at = self.present.bytes;
+        let before = self.present.bytes;
+        let mut at = before;
         for piece in pieces {
             record::seal(piece, self.present.salt);
-            self.file.write(piece, at, self.present.bytes)?;
+            self.file.write(piece, at, before)?;
             at += piece.len() as u64;
         }
         self.present.bytes = at;
         self.present.last = last;
         self.present.newest_ms = self.present.newest_ms.max(now_ms);
+        self.file.write_ahead(at, at - before, self.kept.segment_bytes());
         Ok(())
     }
 
@@ -213,6 +217,8 @@ impl Appender {
         self.sync(false)?;
         // For people alone: the file `state` tells the next hub of the clean end. A full disk may have no room for it.
         let _ = self.note(&Entry::Closed { time_ms: now_ms });
+        // If this fails, the next hub does it.
+        let _ = self.file.finish(self.present.bytes);
         self.sync(false)
     }
 
@@ -237,7 +243,7 @@ impl Appender {
     fn next_segment(&mut self, ends: &EndsBefore<'_>, now_ms: u64) -> io::Result<()> {
         // The segment ends with a record and is synced before the next one is created: only the end of the last segment
         // may be torn.
-        self.file.tidy(self.present.bytes)?;
+        self.file.finish(self.present.bytes)?;
         self.sync(false)?;
         if self.file.is_loose() {
             self.sync_file()?;
@@ -248,7 +254,8 @@ impl Appender {
         let (present, file) = create(&*self.disk, &header, self.kept, ends, &[])?;
         self.past_bytes += self.present.bytes;
         self.past.push_back(std::mem::replace(&mut self.present, present));
-        (self.file, self.must_begin, self.created_ms) = (Growing::new(file), false, now_ms);
+        self.file.go_on_in(file, self.present.bytes);
+        (self.must_begin, self.created_ms) = (false, now_ms);
         (self.synced, self.marked) = (self.present.bytes, self.present.bytes);
         Ok(())
     }

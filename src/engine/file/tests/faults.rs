@@ -168,7 +168,7 @@ fn chances(mut seed: u64) -> impl FnMut(usize) -> usize {
 
 #[test]
 fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder_also_after_syncs_that_failed() {
-    for seed in 0..2000 {
+    for (seed, always) in (0..4000).zip([false, true].into_iter().cycle()) {
         let mut chance = chances(seed);
         let disk = Memory::default();
         let (mut all, mut synced, mut now_ms) = (Shown::new(), 0, 1000);
@@ -176,7 +176,7 @@ fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder_
             let (before, first) = unwritten(&disk, BOOT_ONE);
             assert!(before.len() >= synced && all.starts_with(&before), "seed {seed}: {before:?} of {all:?}, {synced}");
             all = before;
-            let mut log = first.begin(SHORT, false, &Ends::unknown, 1000).unwrap();
+            let mut log = first.begin(SHORT, always, &Ends::unknown, 1000).unwrap();
             synced = all.len();
             for _ in 0..chance(12) {
                 let text = "x".repeat(chance(300));
@@ -253,7 +253,7 @@ fn live(
 #[test]
 fn whatever_fails_the_next_hub_starts_and_has_all_that_was_synced_and_nothing_else() {
     let mut failed = 0;
-    for seed in 0..2000 {
+    for (seed, always) in (0..4000).zip([false, true].into_iter().cycle()) {
         let mut chance = chances(seed);
         let disk = Memory::default();
         let (mut all, mut synced, mut now_ms) = (Shown::new(), 0, 1000);
@@ -261,7 +261,7 @@ fn whatever_fails_the_next_hub_starts_and_has_all_that_was_synced_and_nothing_el
             let (before, _) = read(&disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             assert!(before.len() >= synced && all.starts_with(&before), "seed {seed}: {before:?} of {all:?}, {synced}");
             all = before;
-            let mut log = begin(&disk, SHORT);
+            let mut log = begin_with(&disk, SHORT, always);
             synced = all.len();
             let was_killed = live((&mut log, &disk), &mut chance, &mut now_ms, (&mut all, &mut synced));
             failed += usize::from(was_killed);

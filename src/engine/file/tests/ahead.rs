@@ -1,0 +1,145 @@
+//! Zeros that a hub with `engine_sync=always` writes ahead.
+
+use super::super::growing::STEP;
+use super::*;
+
+/// The length of a file.
+fn len(disk: &Memory, name: &str) -> u64 {
+    disk.read(name).unwrap().len() as u64
+}
+
+#[test]
+fn over_zeros_a_sync_need_not_write_another_length() {
+    let (disk, other) = (Memory::default(), Memory::default());
+    for (disk, always) in [(&disk, true), (&other, false)] {
+        let mut log = begin_with(disk, KEPT, always);
+        for _ in 0..200 {
+            log.publish("x").unwrap();
+            log.appender.sync(false).unwrap();
+            assert!(len(disk, &disk.segments()[0]) <= log.appender.bytes() + STEP, "one step is the most");
+        }
+        log.close();
+        assert_eq!(len(disk, &disk.segments()[0]), log.appender.bytes(), "a clean end leaves none");
+    }
+    assert!(disk.longer() < 20 && other.longer() >= 200, "{} {}", disk.longer(), other.longer());
+    assert_eq!(read(&disk).unwrap().0, read(&other).unwrap().0);
+}
+
+#[test]
+fn zeros_end_the_log_of_a_killed_hub_and_the_next_one_cuts_them_off() {
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    log.publish("one").unwrap();
+    let bytes = log.appender.bytes();
+    let name = disk.segments().remove(0);
+    assert_eq!(len(&disk, &name), bytes + STEP);
+    let (shown, found) = read(&disk).unwrap();
+    assert_eq!((shown, found.torn, found.zeros as u64), (vec!["1 c one".into()], None, STEP));
+    assert_eq!(found.segments[0].bytes, bytes);
+    // Before it begins the next segment: only the last one may have zeros.
+    for always in [true, false] {
+        let disk = disk.copy();
+        let mut next = begin_with(&disk, KEPT, always);
+        assert_eq!(len(&disk, &name), bytes);
+        next.publish("next").unwrap();
+        assert_eq!(read(&disk).unwrap().0, ["1 c one", "3 c next"]);
+    }
+    // If they can't be cut off, it does not start, and a later start does it.
+    disk.fail_cuts(true);
+    assert!(unwritten(&disk, BOOT_ONE).1.begin(KEPT, true, &Ends::unknown, 1000).is_err());
+    assert_eq!(disk.segments().len(), 1);
+    disk.fail_cuts(false);
+    begin_with(&disk, KEPT, true).close();
+    assert!(read(&disk).unwrap().1.segments.len() == 2);
+}
+
+#[test]
+fn zeros_that_no_hub_has_written_ahead_are_a_torn_end() {
+    let torn = |disk: &Memory| read(disk).unwrap().1.torn.is_some();
+    let (ahead, behind) = (Memory::default(), Memory::default());
+    begin_with(&ahead, KEPT, true).publish("one").unwrap();
+    begin_with(&behind, KEPT, false).publish("one").unwrap();
+    let name = ahead.segments().remove(0);
+    assert!(!torn(&ahead) && !torn(&behind));
+    behind.edit(&name, |bytes| bytes.push(0));
+    assert!(torn(&behind), "its hub has written none");
+    ahead.edit(&name, |bytes| bytes.push(0));
+    assert!(torn(&ahead), "there are more than a step");
+    ahead.edit(&name, |bytes| {
+        bytes.pop();
+        *bytes.last_mut().unwrap() = 1;
+    });
+    assert!(torn(&ahead), "there is something else among them");
+}
+
+#[test]
+fn where_a_later_entry_says_that_a_place_was_synced_zeros_are_damage() {
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    let from = log.appender.bytes() as usize;
+    log.publish("one").unwrap();
+    let to = log.appender.bytes() as usize;
+    log.appender.sync(true).unwrap();
+    let name = disk.segments().remove(0);
+    disk.edit(&name, |bytes| bytes[from..to].fill(0));
+    let error = read(&disk).unwrap_err();
+    assert!(error.contains(&format!("byte {from}: an entry is damaged")), "{error}");
+}
+
+#[test]
+fn a_segment_has_no_zeros_when_the_next_one_begins() {
+    let disk = Memory::default();
+    // Segments of 64 KB.
+    let mut log = begin_with(&disk, Kept { bytes: 1 << 16, ..KEPT }, true);
+    while disk.segments().len() < 3 {
+        let present = disk.segments().pop().unwrap();
+        log.publish(&"x".repeat(40)).unwrap();
+        log.appender.sync(false).unwrap();
+        assert!(len(&disk, &present) <= (1 << 16) + 100, "nor has it more than it needs");
+    }
+    // The cut was synced before that.
+    disk.power_loss(&mut |_| 0);
+    let (shown, found) = read(&disk).unwrap();
+    assert_eq!(shown.len() as u64, log.appender.last());
+    for segment in &found.segments[..2] {
+        assert_eq!(len(&disk, &segment.name), segment.bytes);
+    }
+    // And without it no segment begins.
+    disk.fail_cuts(true);
+    while log.publish(&"x".repeat(40)).is_ok() {
+        log.appender.sync(false).unwrap();
+    }
+    assert_eq!(disk.segments().len(), 3);
+    disk.fail_cuts(false);
+    log.publish("last").unwrap();
+    assert_eq!(disk.segments().len(), 4);
+    assert_eq!(read(&disk).unwrap().0.len() as u64, log.appender.last());
+}
+
+#[test]
+fn a_disk_without_room_for_zeros_takes_records_as_long_as_it_can() {
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    log.publish("one").unwrap();
+    let room = 3 * STEP as usize / 2;
+    disk.set_room(Some(room));
+    let (before, mut count) = (log.appender.bytes(), 1);
+    while log.publish("x").is_ok() {
+        log.appender.sync(false).unwrap();
+        count += 1;
+    }
+    let taken = log.appender.bytes() - before;
+    assert!(taken > (room as u64 + STEP) - 60, "{taken} of {room}, and what was ahead");
+    disk.set_room(None);
+    log.publish("x").unwrap();
+    log.close();
+    assert_eq!(read(&disk).unwrap().0.len(), count + 1);
+}
+
+#[test]
+fn large_appends_have_no_zeros_behind_them() {
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    log.publish(&"x".repeat(STEP as usize / 8)).unwrap();
+    assert_eq!(len(&disk, &disk.segments()[0]), log.appender.bytes());
+}
