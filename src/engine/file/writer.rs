@@ -205,12 +205,15 @@ impl Writer {
     /// Lets the hub apply the messages that are synced. If a mailbox is full, this waits, and everything later waits,
     /// too. True if the thread should end.
     fn settle(&mut self, mut stopping: bool) -> bool {
-        let (Some(hub), pending) = (&self.hub, &mut self.batch.pending) else { return stopping };
+        let (Some(hub), Batch { pending, bell, .. }) = (&self.hub, &mut self.batch) else { return stopping };
         let weight = pending.iter().map(Pending::weight).sum();
         // The shards end before this thread is told to. Then no thread takes messages out of their mailboxes.
         while !pending.is_empty() && !(**hub).as_ref().settle(pending, clock::monotonic_ms(), stopping) {
+            // Those that are done need not wait for the others.
+            bell.ring();
             stopping |= self.shared.behind.rest(ROOM);
         }
+        bell.ring();
         if weight > 0 {
             self.shared.behind.note_settled(weight);
         }

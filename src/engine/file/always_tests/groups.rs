@@ -19,6 +19,35 @@ fn the_next_group_is_everybody_who_is_answered_now_or_has_come_meanwhile() {
 }
 
 #[test]
+fn threads_that_wait_for_one_sync_all_get_their_numbers_and_one_that_waits_for_too_long_does_not() {
+    let disk = Memory::default();
+    // The hub has to settle the requests in several steps, since its mailbox is small.
+    let running = start_with(&disk, Sync::Always, 3, 1 << 20);
+    running.subscribe("a");
+    let submit = |timeout| {
+        let outgoing = Outgoing::new("a", None, make(&Publication::new("a", b"x")));
+        running.hub.submit_and_wait(vec![outgoing], clock::monotonic_ms(), timeout).unwrap()
+    };
+    disk.hang(true);
+    assert_eq!(submit(Duration::from_millis(20)), None);
+    let mut numbers: Vec<u64> = std::thread::scope(|scope| {
+        let waiting = running.shared.behind.waiting();
+        let threads: Vec<_> = (0..12).map(|_| scope.spawn(|| submit(PATIENCE).unwrap().places[0].seq)).collect();
+        until("they do not wait", || running.shared.behind.waiting() >= waiting * 13);
+        disk.hang(false);
+        let mut delivered = 0;
+        until("it is not all delivered", || {
+            delivered += running.delivered().len();
+            delivered == 13
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    numbers.sort_unstable();
+    assert_eq!(numbers, (2..14).collect::<Vec<_>>());
+    running.stop();
+}
+
+#[test]
 fn callers_that_do_not_come_in_time_are_waited_for_again_only_later() {
     let after = |gather: Gather, served, came| gather.after(Duration::from_millis(1), served, came);
     let mut gather = after(Gather::NONE, 32, 32);
