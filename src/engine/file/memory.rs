@@ -265,7 +265,8 @@ impl Place for Open {
         let (fails, drops) = (inner.sync_fails, inner.drops);
         let content = inner.files.get_mut(&self.1).unwrap();
         if !fails {
-            let before = std::mem::replace(&mut content.synced, content.written(&asked));
+            let written = content.written(&asked);
+            let before = std::mem::replace(&mut content.synced, written);
             inner.longer += usize::from(asked.len() > before.len());
             return Ok(());
         }
