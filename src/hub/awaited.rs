@@ -16,15 +16,25 @@ pub(crate) struct Bell {
     /// How many threads wait.
     waits: Mutex<usize>,
     rung: Condvar,
+    #[cfg(test)]
+    rings: std::sync::atomic::AtomicUsize,
 }
 
 impl Bell {
     /// Wakes all that wait for a result. It was left before for all who should have one.
     pub(crate) fn ring(&self) {
+        #[cfg(test)]
+        self.rings.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let waits = *self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         if waits > 0 {
             self.rung.notify_all();
         }
+    }
+
+    /// How often it was rung.
+    #[cfg(test)]
+    pub(crate) fn rings(&self) -> usize {
+        self.rings.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 

@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(250);
 /// The time after which a full mailbox is checked again.
 const ROOM: Duration = Duration::from_millis(1);
+/// While a mailbox is full: the time after which callers are woken again, if there are results.
+const RING: Duration = Duration::from_millis(10);
 /// How long a stop waits for a disk that can't be written.
 const LAST_TRIES: Duration = Duration::from_secs(2);
 /// The longest time between two checks for old segments.
@@ -208,9 +210,14 @@ impl Writer {
         let (Some(hub), Batch { pending, bell, .. }) = (&self.hub, &mut self.batch) else { return stopping };
         let weight = pending.iter().map(Pending::weight).sum();
         // The shards end before this thread is told to. Then no thread takes messages out of their mailboxes.
+        let (mut count, mut rung_at) = (pending.len(), Instant::now());
         while !pending.is_empty() && !(**hub).as_ref().settle(pending, clock::monotonic_ms(), stopping) {
-            // Those that are done need not wait for the others.
-            bell.ring();
+            // Those that are done need not wait for the others. But each ring wakes all of them, on the CPUs that the
+            // shard needs to empty its mailbox.
+            if pending.len() < count && rung_at.elapsed() >= RING {
+                bell.ring();
+                (count, rung_at) = (pending.len(), Instant::now());
+            }
             stopping |= self.shared.behind.rest(ROOM);
         }
         bell.ring();

@@ -3,6 +3,7 @@
 use super::super::batch::{Batch, Gather};
 use super::super::write_behind::Woken;
 use super::*;
+use crate::hub::Bell;
 
 #[test]
 fn the_next_group_is_everybody_who_is_answered_now_or_has_come_meanwhile() {
@@ -45,6 +46,55 @@ fn threads_that_wait_for_one_sync_all_get_their_numbers_and_one_that_waits_for_t
     numbers.sort_unstable();
     assert_eq!(numbers, (2..14).collect::<Vec<_>>());
     running.stop();
+}
+
+/// The bell at which the next callers wait.
+fn next_bell(running: &Running) -> Arc<Bell> {
+    let mut empty = Batch::default();
+    let bell = empty.bell.clone();
+    running.shared.behind.take(&mut empty);
+    assert!(empty.is_empty());
+    bell
+}
+
+#[test]
+fn while_a_mailbox_is_full_callers_are_woken_for_results_alone_and_for_several_at_once() {
+    let disk = Memory::default();
+    let (hub, mailbox, mut writer) = prepare(&disk, Sync::Always, 1, 1 << 20);
+    writer.serve(Box::new(hub.clone()));
+    let running = Running { hub, shared: writer.shared().clone(), mailbox, thread: std::thread::spawn(|| {}) };
+    running.subscribe("a");
+    let bell = next_bell(&running);
+    std::thread::scope(|scope| {
+        let submit = || {
+            let outgoing = Outgoing::new("a", None, make(&Publication::new("a", b"x")));
+            let settled = running.hub.submit_and_wait(vec![outgoing], clock::monotonic_ms(), PATIENCE).unwrap();
+            settled.unwrap().places[0].seq
+        };
+        let one = running.publish("x");
+        let waiting = running.shared.behind.waiting();
+        let threads: Vec<_> = (1..40).map(|_| scope.spawn(submit)).collect();
+        until("they do not wait", || running.shared.behind.waiting() >= waiting * 40);
+        let began = Instant::now();
+        let turn = scope.spawn(move || {
+            assert!(!writer.turn());
+            writer
+        });
+        assert_eq!(seqs(&one), [1]);
+        // The shard stands still for a while. Then it takes one message after the other.
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(bell.rings() <= 1, "{} rings without a result", bell.rings());
+        let mut delivered = 0;
+        until("it is not all delivered", || {
+            delivered += running.delivered().len();
+            delivered == 40
+        });
+        let writer = turn.join().unwrap();
+        let most = began.elapsed().as_millis() as usize / 10 + 1;
+        assert!(bell.rings() <= most, "{} rings instead of {most}", bell.rings());
+        assert_eq!(threads.into_iter().map(|thread| thread.join().unwrap()).max(), Some(40));
+        drop(writer);
+    });
 }
 
 #[test]
