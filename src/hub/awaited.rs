@@ -31,6 +31,12 @@ impl Bell {
         }
     }
 
+    /// As long as this is held, nobody is woken.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.waits.lock().unwrap()
+    }
+
     /// How often it was rung.
     #[cfg(test)]
     pub(crate) fn rings(&self) -> usize {

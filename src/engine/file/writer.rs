@@ -10,6 +10,7 @@ use crate::hub::{Ends, Hub, Pending};
 use crate::log::{Level, Log};
 use crate::sys::clock;
 use crate::sys::flock::Locked;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -208,22 +209,28 @@ impl Writer {
     /// too. True if the thread should end.
     fn settle(&mut self, mut stopping: bool) -> bool {
         let (Some(hub), Batch { pending, bell, .. }) = (&self.hub, &mut self.batch) else { return stopping };
-        let weight = pending.iter().map(Pending::weight).sum();
+        let weigh = |pending: &VecDeque<Pending>| pending.iter().map(Pending::weight).sum::<usize>();
+        let (mut weight, mut count, mut rung_at) = (weigh(pending), pending.len(), Instant::now());
+        // The bytes come back before the callers are woken, who may need them for what they publish next.
+        let mut ring = |pending: &VecDeque<Pending>| {
+            let rest = weigh(pending);
+            if rest < weight {
+                self.shared.behind.note_settled(weight - rest);
+                weight = rest;
+            }
+            bell.ring();
+        };
         // The shards end before this thread is told to. Then no thread takes messages out of their mailboxes.
-        let (mut count, mut rung_at) = (pending.len(), Instant::now());
         while !pending.is_empty() && !(**hub).as_ref().settle(pending, clock::monotonic_ms(), stopping) {
             // Those that are done need not wait for the others. But each ring wakes all of them, on the CPUs that the
             // shard needs to empty its mailbox.
             if pending.len() < count && rung_at.elapsed() >= RING {
-                bell.ring();
+                ring(pending);
                 (count, rung_at) = (pending.len(), Instant::now());
             }
             stopping |= self.shared.behind.rest(ROOM);
         }
-        bell.ring();
-        if weight > 0 {
-            self.shared.behind.note_settled(weight);
-        }
+        ring(pending);
         stopping
     }
 

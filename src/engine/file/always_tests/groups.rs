@@ -98,6 +98,28 @@ fn while_a_mailbox_is_full_callers_are_woken_for_results_alone_and_for_several_a
 }
 
 #[test]
+fn the_buffer_has_room_again_before_callers_are_woken() {
+    let disk = Memory::default();
+    // The message is larger than the buffer.
+    let running = start_with(&disk, Sync::Always, 64, 1000);
+    let bell = next_bell(&running);
+    disk.hang(true);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let outgoing = Outgoing::new("a", None, make(&Publication::new("a", &[b'x'; 2000])));
+            running.hub.submit_and_wait(vec![outgoing], clock::monotonic_ms(), PATIENCE).unwrap()
+        });
+        until("it does not wait", || *bell.hold() == 1);
+        let held = bell.hold();
+        disk.hang(false);
+        until("there is no room", || running.shared.behind.waiting() == 0);
+        drop(held);
+        assert!(caller.join().unwrap().is_some());
+    });
+    running.stop();
+}
+
+#[test]
 fn callers_that_do_not_come_in_time_are_waited_for_again_only_later() {
     let after = |gather: Gather, served, came| gather.after(Duration::from_millis(1), served, came);
     let mut gather = after(Gather::NONE, 32, 32);
