@@ -122,7 +122,8 @@ mod tests {
             awaited.wait_at(&bell);
             let of_thread = awaited.clone();
             std::thread::spawn(move || {
-                let settled = of_thread.wait(PATIENCE).unwrap();
+                // If nobody wakes it, it finds its result only long after the test has given up.
+                let settled = of_thread.wait(10 * PATIENCE).unwrap();
                 tell.send((name, settled.epoch)).unwrap();
             });
             awaited
