@@ -1,8 +1,8 @@
 //! Callers whose threads wait for the results of their requests.
 //!
-//! Many of them wait for one sync, and publish again as soon as they are woken. A caller that is woken takes the CPU from
-//! the thread that has the other results, and calls to the system for each caller take long. So all results are left
-//! first. Then one call wakes all that wait at a bell.
+//! Many of them wait for one sync, and publish again as soon as they are woken. A caller that is woken takes the CPU
+//! from the thread that has the other results, and calls to the system for each caller take long. So all results are
+//! left first. Then one call wakes all that wait at a bell.
 
 use super::lasting::{Settled, Told};
 use super::{Hub, Outgoing, Placing};

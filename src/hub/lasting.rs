@@ -277,8 +277,8 @@ impl Hub {
     }
 
     /// Does the requests that are synced now, in order, and tells their results. Callers that wait have theirs, and are
-    /// woken when their bell is rung. False if a mailbox is full, and the
-    /// rest still waits. `nobody` is true if no shard is left to deliver to.
+    /// woken when their bell is rung. False if a mailbox is full, and the rest still waits. `nobody` is true if no shard
+    /// is left to deliver to.
     pub(crate) fn settle(&self, waiting: &mut VecDeque<Pending>, now: u64, nobody: bool) -> bool {
         let mailboxes = if nobody { &[] } else { &self.mailboxes[..] };
         while !waiting.is_empty() {

@@ -4,17 +4,16 @@
 //! written and no segment begins until it has succeeded. A shorter write over those bytes would leave the rest of them
 //! behind it. In a later segment's place they would be damage: only the end of the last segment may be torn.
 //!
-//! With `engine_sync=always` zeros are written ahead. A sync of a longer file also writes its new length, which takes about
-//! as long again. Over zeros, records need no other length. Zeros are no record, so they end a segment. They are cut off
-//! before the next segment begins, and at a clean end.
+//! With `engine_sync=always` zeros are written ahead. A sync of a longer file also writes its new length, which takes
+//! about as long again. Over zeros, records need no other length. Zeros are no record, so they end a segment. They are
+//! cut off before the next segment begins, and at a clean end.
 
 use super::disk::{Disk, Place};
 use super::reading::Segment;
-use super::writing::write_again;
+use super::record;
+use super::segment::STEP;
 use std::io;
 
-/// The zeros that are written ahead at once, in bytes.
-pub(super) const STEP: u64 = if cfg!(test) { 1 << 10 } else { 256 << 10 };
 /// Zeros are written behind appends of at most this many bytes: they must serve several appends to be worth it.
 const SMALL: u64 = STEP / 8;
 
@@ -79,8 +78,8 @@ impl Growing {
         Ok(())
     }
 
-    /// Writes zeros behind the end, if the last append, of so many bytes, has made the file longer. `most` is the length
-    /// from which no more comes into this segment.
+    /// Writes zeros behind the end, if the last append, of so many bytes, has made the file longer. `most` is the
+    /// length from which no more comes into this segment.
     pub(super) fn write_ahead(&mut self, end: u64, appended: u64, most: u64) {
         let to = most.min(end + STEP);
         if self.ahead && self.len == end && appended <= SMALL && to > end {
@@ -112,4 +111,19 @@ impl Growing {
     pub(super) fn is_loose(&self) -> bool {
         self.loose
     }
+}
+
+/// Writes the bytes of a segment again that may not be on the disk, and syncs them. After a failed sync, the kernel may
+/// have given up bytes that it could not write. Reads still return them, and the next sync succeeds without them.
+pub(super) fn write_again(disk: &dyn Disk, file: &mut dyn Place, segment: &Segment) -> io::Result<()> {
+    let all = disk.read(&segment.name)?;
+    let (from, to) = (segment.on_disk as usize, segment.bytes as usize);
+    let lost = || io::Error::other("entries that could not be synced can't be read back; restart the hub");
+    let doubtful = all.get(from..to).ok_or_else(lost)?;
+    let mut at = from;
+    while at < to {
+        at = record::at(&all[..to], at, segment.salt).ok_or_else(lost)?.end;
+    }
+    file.write_at(doubtful, segment.on_disk)?;
+    file.sync()
 }

@@ -1,10 +1,11 @@
 //! Opens a log: locks it, reads it, and finds the number from which its next hub goes on.
 
 use super::disk::{above, Directory, Disk};
+use super::growing::write_again;
 use super::reading::{self, Found, Step};
 use super::showing::Counted;
 use super::state::{self, State, Whole, BOOT};
-use super::writing::{drop_at_start, write_again, Appender, Beginning, EndsBefore, Kept};
+use super::writing::{drop_at_start, Appender, Beginning, EndsBefore, Kept};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link, MAX_LINKS};
 use crate::log::{Level, Log};

@@ -4,13 +4,12 @@
 //! end is cut off. Anything else is damage, which is an error, and the log is left unchanged. If a later record says
 //! that a place had been synced, that place was complete once. So an error there is damage and not a torn end.
 //!
-//! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. In another log zeros are torn: the file was
-//! made longer, and the power failed before its bytes were written.
+//! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. In another log zeros are torn: the file
+//! was made longer, and the power failed before its bytes were written.
 
 use super::disk::{Disk, UNFINISHED};
-use super::growing::STEP;
 use super::record::{self, Record};
-use super::segment::{self, Header, Unreadable, BEFORE, FORMAT};
+use super::segment::{self, Header, Unreadable, BEFORE, FORMAT, STEP};
 use super::state;
 use crate::engine::entry::{Entry, MARK};
 use crate::error::{Error, Kind};

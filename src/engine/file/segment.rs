@@ -19,6 +19,8 @@ pub(super) const FORMAT: u32 = 8;
 /// The formats before, which this version reads. Format 5 has the beginnings and ends of streams among its messages. A
 /// hub begins a segment when it starts, so it writes none of these.
 pub(super) const BEFORE: [u32; 2] = [2, 5];
+/// With `engine_sync=always`, the most zeros that are written ahead of the end, in bytes.
+pub(super) const STEP: u64 = if cfg!(test) { 1 << 10 } else { 256 << 10 };
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.

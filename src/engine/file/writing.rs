@@ -302,21 +302,6 @@ fn remove(disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
     }
 }
 
-/// Writes the bytes of a segment again that may not be on the disk, and syncs them. After a failed sync, the kernel may
-/// have given up bytes that it could not write. Reads still return them, and the next sync succeeds without them.
-pub(super) fn write_again(disk: &dyn Disk, file: &mut dyn Place, segment: &Segment) -> io::Result<()> {
-    let all = disk.read(&segment.name)?;
-    let (from, to) = (segment.on_disk as usize, segment.bytes as usize);
-    let lost = || io::Error::other("entries that could not be synced can't be read back; restart the hub");
-    let doubtful = all.get(from..to).ok_or_else(lost)?;
-    let mut at = from;
-    while at < to {
-        at = record::at(&all[..to], at, segment.salt).ok_or_else(lost)?.end;
-    }
-    file.write_at(doubtful, segment.on_disk)?;
-    file.sync()
-}
-
 fn header(epoch: &Epoch, chain: &[Link], first: u64, now_ms: u64) -> io::Result<Header> {
     let salt = getrandom::u32().map_err(io::Error::other)?;
     Ok(Header { first, created_ms: now_ms, salt, epoch: epoch.clone(), chain: chain.to_vec() })

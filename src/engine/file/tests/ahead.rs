@@ -1,6 +1,6 @@
 //! Zeros that a hub with `engine_sync=always` writes ahead.
 
-use super::super::growing::STEP;
+use super::super::segment::STEP;
 use super::*;
 
 /// The length of a file.

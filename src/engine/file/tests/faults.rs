@@ -216,9 +216,9 @@ fn fail_some(disk: &Memory, chance: &mut dyn FnMut(usize) -> usize) {
     disk.fail_syncs(chance(6) == 0, false);
 }
 
-/// A hub over a disk that fails. As the thread of the log does, it tries to write a batch until that succeeds. Adds what
-/// it may have written to `all`. True: it was killed before it could write the last of that. Nothing after `synced` is
-/// sure to last.
+/// A hub over a disk that fails. As the thread of the log does, it tries to write a batch until that succeeds. Adds
+/// what it may have written to `all`. True: it was killed before it could write the last of that. Nothing after
+/// `synced` is sure to last.
 fn live(
     (log, disk): (&mut Written, &Memory),
     chance: &mut dyn FnMut(usize) -> usize,
