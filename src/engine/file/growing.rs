@@ -14,8 +14,11 @@ use super::record;
 use super::segment::STEP;
 use std::io;
 
-/// Zeros are written behind appends of at most this many bytes: they must serve several appends to be worth it.
-const SMALL: u64 = STEP / 8;
+/// The most zeros behind the first append of a segment. Later there are as many as the segment has bytes, up to
+/// [`STEP`]. Many segments never get more than a few messages, as they are also begun by their age.
+pub(super) const FIRST: u64 = if cfg!(test) { STEP / 2 } else { 4 << 10 };
+/// The share of the zeros that an append may be as large as: they must serve several appends to be worth it.
+const SMALL: u64 = 8;
 
 /// See the module. In all calls, `end` is where the last record that counts ends.
 #[derive(Debug)]
@@ -81,8 +84,9 @@ impl Growing {
     /// Writes zeros behind the end, if the last append, of so many bytes, has made the file longer. `most` is the
     /// length from which no more comes into this segment.
     pub(super) fn write_ahead(&mut self, end: u64, appended: u64, most: u64) {
-        let to = most.min(end + STEP);
-        if self.ahead && self.len == end && appended <= SMALL && to > end {
+        let step = STEP.min(FIRST.max(end));
+        let to = most.min(end + step);
+        if self.ahead && self.len == end && appended <= step / SMALL && to > end {
             // If this fails, there are fewer zeros, and it is not tried again before it would be time for more.
             self.len = to;
             let _ = self.file.write_at(&vec![0; (to - end) as usize], end);
