@@ -4,8 +4,9 @@
 //! end is cut off. Anything else is damage, which is an error, and the log is left unchanged. If a later record says
 //! that a place had been synced, that place was complete once. So an error there is damage and not a torn end.
 //!
-//! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. In another log zeros are torn: the file
-//! was made longer, and the power failed before its bytes were written.
+//! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. They may also be behind a clean end, if
+//! they could not be cut off. In another log zeros are torn: the file was made longer, and the power failed before its
+//! bytes were written.
 
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
@@ -79,7 +80,7 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
     let mut reader = Reader {
         place,
         each,
-        writes_ahead: state::is_always(disk),
+        allows_zeros: state::allows_zeros(disk),
         before: None,
         last: 0,
         closed: false,
@@ -106,8 +107,8 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
 struct Reader<'a, 'e> {
     place: &'a str,
     each: &'e mut dyn FnMut(Step<'_>),
-    /// True if the last hub has written zeros ahead.
-    writes_ahead: bool,
+    /// True if zeros may end the log.
+    allows_zeros: bool,
     /// The header of the segment that was read last.
     before: Option<Header>,
     last: u64,
@@ -224,7 +225,7 @@ impl Reader<'_, '_> {
             (self.last, at) = (record.number - 1, record.offset);
         }
         let rest = &bytes[at..];
-        if self.writes_ahead && rest.len() as u64 <= STEP && rest.iter().all(|byte| *byte == 0) {
+        if self.allows_zeros && rest.len() as u64 <= STEP && rest.iter().all(|byte| *byte == 0) {
             self.zeros = rest.len();
         } else if !rest.is_empty() {
             self.torn = Some((at, rest.len()));

@@ -114,9 +114,10 @@ pub(super) fn read(disk: &dyn Disk, boot: &[u8; BOOT]) -> Whole {
     said.map_or(Whole::Unknown, |(_, whole)| whole)
 }
 
-/// True if the last hub has synced each append before it did anything else. That counts for any boot.
-pub(super) fn is_always(disk: &dyn Disk) -> bool {
-    matches!(read(disk, &[0; BOOT]), Whole::Always(_))
+/// True if zeros may end the log: the last hub has synced each append before it did anything else, or has ended cleanly,
+/// and maybe could not cut them off. That counts for any boot.
+pub(super) fn allows_zeros(disk: &dyn Disk) -> bool {
+    matches!(read(disk, &[0; BOOT]), Whole::Always(_) | Whole::Closed(_))
 }
 
 /// The name of this boot, or a random one if it can't be read.

@@ -217,7 +217,7 @@ impl Appender {
         self.sync(false)?;
         // For people alone: the file `state` tells the next hub of the clean end. A full disk may have no room for it.
         let _ = self.note(&Entry::Closed { time_ms: now_ms });
-        // If this fails, the next hub does it.
+        // If this fails, or does not last, the next hub does it.
         let _ = self.file.finish(self.present.bytes);
         self.sync(false)
     }

@@ -56,6 +56,33 @@ fn zeros_end_the_log_of_a_killed_hub_and_the_next_one_cuts_them_off() {
 }
 
 #[test]
+fn zeros_behind_a_clean_end_are_no_torn_end() {
+    // The cut fails; or there is no room for the last entry, and the power takes the cut back.
+    for full in [false, true] {
+        let disk = Memory::default();
+        let mut log = begin_with(&disk, KEPT, true);
+        log.publish("one").unwrap();
+        log.appender.sync(false).unwrap();
+        disk.fail_cuts(!full);
+        disk.fail_writes(full);
+        log.appender.close(1000).unwrap();
+        disk.heal();
+        log.state.close(1).unwrap();
+        let name = disk.segments().remove(0);
+        if full {
+            disk.power_loss(&mut |_| 0);
+        }
+        assert!(len(&disk, &name) > log.appender.bytes(), "{full}");
+        let (shown, found) = read(&disk).unwrap();
+        assert_eq!((shown, found.torn, found.closed), (vec!["1 c one".into()], None, !full));
+        let (_, next) = unwritten(&disk, BOOT_TWO);
+        assert_eq!(next.lineage().1, []);
+        next.begin(KEPT, true, &Ends::unknown, 1000).unwrap();
+        assert_eq!(len(&disk, &name), found.segments[0].bytes);
+    }
+}
+
+#[test]
 fn zeros_that_no_hub_has_written_ahead_are_a_torn_end() {
     let torn = |disk: &Memory| read(disk).unwrap().1.torn.is_some();
     let (ahead, behind) = (Memory::default(), Memory::default());
