@@ -3,7 +3,7 @@
 use super::disk::{above, Directory, Disk};
 use super::growing::write_again;
 use super::reading::{self, Found, Step};
-use super::showing::Counted;
+use super::showing::{Counted, Rest};
 use super::state::{self, State, Whole, BOOT};
 use super::writing::{drop_at_start, Appender, Beginning, EndsBefore, Kept};
 use crate::error::{Error, Kind};
@@ -97,8 +97,9 @@ impl Unwritten {
         }
         if let (Some((at, bytes)), Some(segment)) = (found.torn, found.segments.last()) {
             let text = format_args!(
-                "engine: {place}/{}: byte {at}: the end is incomplete; {bytes} bytes are cut off",
-                segment.name
+                "engine: {place}/{}: byte {at}: the end is incomplete; {} cut off",
+                segment.name,
+                Rest(bytes)
             );
             log.line(Level::Warn, text);
         }

@@ -41,7 +41,8 @@ pub(crate) struct Found {
     pub(crate) closed: bool,
     /// The channels that were cleared in the last segment before any message in it.
     pub(crate) cleared: Vec<String>,
-    /// A torn end: its offset, and its number of bytes. The segment's bytes do not include it.
+    /// A torn end: its offset, and its number of bytes up to the last that is not zero. The segment's bytes do not include
+    /// it.
     pub(crate) torn: Option<(usize, usize)>,
     /// The bytes that were written ahead of the end. The segment's bytes do not include them.
     pub(crate) zeros: usize,
@@ -228,7 +229,8 @@ impl Reader<'_, '_> {
         if self.allows_zeros && rest.len() as u64 <= STEP && rest.iter().all(|byte| *byte == 0) {
             self.zeros = rest.len();
         } else if !rest.is_empty() {
-            self.torn = Some((at, rest.len()));
+            let no_zero = rest.iter().rposition(|byte| *byte != 0);
+            self.torn = Some((at, no_zero.map_or(0, |last| last + 1)));
             self.closed = false;
         }
         segment.last = self.last;

@@ -37,7 +37,7 @@ pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), E
         }
     })?;
     let end = match (found.torn, found.closed) {
-        (Some((at, bytes)), _) => format!("the end is incomplete from byte {at}: {bytes} bytes are ignored"),
+        (Some((at, bytes)), _) => format!("the end is incomplete from byte {at}: {} ignored", Rest(bytes)),
         (None, true) => "closed cleanly".into(),
         (None, false) => "not closed: a hub uses it, or was killed".into(),
     };
@@ -69,6 +69,20 @@ pub(super) struct Counted(pub(super) usize, pub(super) &'static str);
 impl Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// The bytes of an incomplete end: "5 bytes are". Zeros behind them do not count, since a hub with `engine_sync=always`
+/// writes many ahead.
+pub(super) struct Rest(pub(super) usize);
+
+impl Display for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => write!(f, "only zeros are"),
+            1 => write!(f, "1 byte is"),
+            bytes => write!(f, "{bytes} bytes are"),
+        }
     }
 }
 

@@ -104,6 +104,24 @@ fn zeros_that_no_hub_has_written_ahead_are_a_torn_end() {
 }
 
 #[test]
+fn zeros_do_not_count_among_the_bytes_of_a_torn_end() {
+    use super::super::showing::Rest;
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    log.publish("one").unwrap();
+    let (end, name) = (log.appender.bytes() as usize, disk.segments().remove(0));
+    let torn = |disk: &Memory| read(disk).unwrap().1.torn.map(|(at, bytes)| (at, Rest(bytes).to_string()));
+    // The copy of a log is not the one of which the file `state` tells.
+    assert_eq!(torn(&disk.backup()), Some((end, "only zeros are".into())));
+    for (bytes, text) in [(1, "1 byte is"), (20, "20 bytes are")] {
+        disk.edit(&name, |content| content[end..end + bytes].fill(7));
+        assert_eq!(torn(&disk), Some((end, text.into())));
+    }
+    begin_with(&disk, KEPT, true);
+    assert_eq!(len(&disk, &name), end as u64);
+}
+
+#[test]
 fn where_a_later_entry_says_that_a_place_was_synced_zeros_are_damage() {
     let disk = Memory::default();
     let mut log = begin_with(&disk, KEPT, true);
