@@ -6,7 +6,8 @@
 //!
 //! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. They may also be behind a clean end, if
 //! they could not be cut off. In another log zeros are torn: the file was made longer, and the power failed before its
-//! bytes were written.
+//! bytes were written. In a copy, zeros are torn also if a later record says that their place had been synced: the hub
+//! wrote on while the file was copied, so the copy may have early bytes from before that record, and late ones.
 
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
@@ -82,6 +83,7 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
         place,
         each,
         allows_zeros: state::allows_zeros(disk),
+        is_copy: state::is_copy(disk),
         before: None,
         last: 0,
         closed: false,
@@ -110,6 +112,8 @@ struct Reader<'a, 'e> {
     each: &'e mut dyn FnMut(Step<'_>),
     /// True if zeros may end the log.
     allows_zeros: bool,
+    /// True if the log was copied from elsewhere, maybe while a hub wrote it.
+    is_copy: bool,
     /// The header of the segment that was read last.
     before: Option<Header>,
     last: u64,
@@ -178,7 +182,8 @@ impl Reader<'_, '_> {
         let mut batch: Vec<(Record<'_>, Entry<'_>)> = Vec::new();
         while at < bytes.len() {
             let Some(record) = record::at(bytes, at, header.salt) else {
-                if !is_last || self.was_synced(bytes, at, header.salt) {
+                let was_copied = || self.is_copy && bytes[at..].iter().take(record::HEAD).all(|byte| *byte == 0);
+                if !is_last || (self.was_synced(bytes, at, header.salt) && !was_copied()) {
                     return Err(self.damaged(&segment.name, at, "an entry is damaged: its checksum is wrong"));
                 }
                 break;

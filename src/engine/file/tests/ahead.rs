@@ -136,6 +136,36 @@ fn where_a_later_entry_says_that_a_place_was_synced_zeros_are_damage() {
 }
 
 #[test]
+fn zeros_in_the_copy_of_a_log_in_use_are_a_torn_end_also_before_a_later_entry() {
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    log.publish("one").unwrap();
+    let from = log.appender.bytes() as usize;
+    log.publish("two").unwrap();
+    let to = log.appender.bytes() as usize;
+    log.appender.sync(true).unwrap();
+    let name = disk.segments().remove(0);
+    // The copy was read up to the place of "two" and further, into zeros, before that was written, and the rest later.
+    let copy = disk.backup();
+    copy.edit(&name, |bytes| bytes[from..to].fill(0));
+    let (shown, found) = read(&copy).unwrap();
+    assert_eq!((shown, found.torn.unwrap().0), (vec!["1 c one".into()], from));
+    let mut next = begin_with(&copy, KEPT, true);
+    next.publish("next").unwrap();
+    next.close();
+    assert_eq!(read(&copy).unwrap().0, ["1 c one", "3 c next"]);
+    // Anything else is damage in a copy as well, and so are zeros if nothing tells that it is one.
+    for (fill, state) in [(7, true), (0, false)] {
+        let copy = disk.backup();
+        copy.edit(&name, |bytes| bytes[from..to].fill(fill));
+        if !state {
+            copy.edit("state", |bytes| bytes[20] ^= 1);
+        }
+        assert!(read(&copy).unwrap_err().contains(&format!("byte {from}: an entry is damaged")), "{fill}");
+    }
+}
+
+#[test]
 fn a_segment_has_no_zeros_when_the_next_one_begins() {
     let disk = Memory::default();
     // Segments of 64 KB.
