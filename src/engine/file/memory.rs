@@ -3,6 +3,7 @@
 use super::disk::{Disk, Place};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 
 /// The size of a page. The kernel may write pages by itself, in any order.
@@ -36,6 +37,8 @@ struct Inner {
     longer: usize,
     /// The number of times that the files were copied to another directory.
     copies: u64,
+    /// The next reader of a file finds zeros here: it reads the bytes before they are written.
+    early: Option<(String, Range<usize>)>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -179,6 +182,11 @@ impl Memory {
         copy
     }
 
+    /// The next read of this file finds zeros there. Later ones do not.
+    pub(super) fn read_early(&self, name: &str, place: Range<usize>) {
+        self.0.lock().unwrap().early = Some((name.into(), place));
+    }
+
     pub(super) fn segments(&self) -> Vec<String> {
         self.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).collect()
     }
@@ -190,8 +198,11 @@ impl Disk for Memory {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let inner = self.0.lock().unwrap();
-        inner.files.get(name).map(|content| content.cached.clone()).ok_or(io::ErrorKind::NotFound.into())
+        let mut inner = self.0.lock().unwrap();
+        let early = inner.early.take_if(|(early, _)| early == name);
+        let mut bytes = inner.files.get(name).map(|content| content.cached.clone()).ok_or(io::ErrorKind::NotFound)?;
+        early.into_iter().for_each(|(_, place)| bytes[place].fill(0));
+        Ok(bytes)
     }
 
     fn create(&self, name: &str, content: &dyn Fn(u64) -> Vec<u8>) -> io::Result<Box<dyn Place>> {

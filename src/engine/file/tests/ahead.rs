@@ -166,6 +166,30 @@ fn zeros_in_the_copy_of_a_log_in_use_are_a_torn_end_also_before_a_later_entry() 
 }
 
 #[test]
+fn a_log_in_use_that_looks_damaged_is_read_again_and_each_entry_is_shown_once() {
+    let disk = Memory::default();
+    let mut log = begin_with(&disk, KEPT, true);
+    log.publish("one").unwrap();
+    let from = log.appender.bytes() as usize;
+    log.publish("two").unwrap();
+    let place = from..log.appender.bytes() as usize;
+    log.appender.sync(true).unwrap();
+    log.publish("three").unwrap();
+    let show = || {
+        let mut out = Vec::new();
+        super::super::showing::show(&disk, "log", true, &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    let expected = show().unwrap();
+    let name = disk.segments().remove(0);
+    disk.read_early(&name, place.clone());
+    assert!(read(&disk).is_err());
+    disk.read_early(&name, place.clone());
+    assert_eq!(show().unwrap(), expected);
+    disk.edit(&name, |bytes| bytes[place].fill(0));
+    assert!(show().is_err());
+}
+
+#[test]
 fn a_segment_has_no_zeros_when_the_next_one_begins() {
     let disk = Memory::default();
     // Segments of 64 KB.
