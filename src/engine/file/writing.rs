@@ -248,7 +248,8 @@ impl Appender {
         if self.file.is_loose() {
             self.sync_file()?;
         }
-        // If this fails, the file may be there all the same. Then no more may come into the segment before it.
+        // If this fails, the file may be there all the same. Then no more may come into the segment before it, also if
+        // nothing was created in truth, and a reload would leave room in that segment.
         self.must_begin = true;
         let header = header(&self.epoch, &self.chain, self.present.last + 1, now_ms)?;
         let (present, file) = create(&*self.disk, &header, self.kept, ends, &[])?;
@@ -262,6 +263,9 @@ impl Appender {
 
     /// Writes an entry that is not a message.
     fn note(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        if self.must_begin {
+            return Err(io::Error::other("the segment has ended"));
+        }
         let mut bytes = Vec::new();
         record::append(&mut bytes, self.present.last, |into| entry.write(into));
         record::seal(&mut bytes, self.present.salt);

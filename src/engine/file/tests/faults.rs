@@ -101,6 +101,24 @@ fn a_segment_whose_creation_has_failed_is_begun_again_also_if_a_reload_makes_seg
     assert_eq!(read(&disk).unwrap().0, ["1 c one", "2 c two"]);
 }
 
+#[test]
+fn nothing_at_all_comes_into_a_segment_behind_which_another_may_have_been_created() {
+    let disk = Memory::default();
+    let mut log = begin(&disk, SHORT);
+    log.publish("one").unwrap();
+    log.appender.sync(false).unwrap();
+    let name = disk.segments().remove(0);
+    let bytes = disk.read(&name).unwrap();
+    disk.fail_creations(true);
+    assert!(log.publish_at(3000, &["two"]).is_err());
+    disk.fail_creations(false);
+    log.appender.mark();
+    log.close();
+    assert_eq!(disk.read(&name).unwrap(), bytes);
+    assert_eq!(read(&disk).unwrap().0, ["1 c one"]);
+    assert_eq!(unwritten(&disk, BOOT_TWO).1.lineage().1, []);
+}
+
 /// A log with a synced message and with another one that is written. The sync of that one failed, for this once.
 fn with_a_failed_sync(disk: &Memory) -> Written {
     let mut log = begin(disk, KEPT);
