@@ -146,7 +146,11 @@ impl Memory {
         for content in self.0.lock().unwrap().files.values_mut() {
             let cached = content.written(&content.cached);
             let longest = cached.len().max(content.synced.len());
-            let len = content.synced.len() + chance(longest - content.synced.len() + 1);
+            let mut len = content.synced.len() + chance(longest - content.synced.len() + 1);
+            if cached.len() < content.synced.len() && chance(2) == 1 {
+                // The cut has reached the disk, although it was not synced.
+                len = cached.len();
+            }
             let mut after = content.synced.clone();
             after.resize(len.min(longest), 0);
             let len = after.len();
