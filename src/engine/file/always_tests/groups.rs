@@ -51,23 +51,22 @@ fn threads_that_wait_for_one_sync_all_get_their_numbers_and_one_that_waits_for_t
     running.stop();
 }
 
-/// The bell at which the next callers wait.
-fn next_bell(running: &Running) -> Arc<Bell> {
+/// A hub, the writer of its log, which does not run yet, and the bell at which the first callers wait.
+fn prepared(disk: &Memory, mailbox: usize, buffer: usize) -> (Running, Writer, Arc<Bell>) {
+    let (hub, mailbox, mut writer) = prepare(disk, Sync::Always, mailbox, buffer);
+    writer.serve(Box::new(hub.clone()));
+    let running = Running { hub, shared: writer.shared().clone(), mailbox, thread: std::thread::spawn(|| {}) };
     let mut empty = Batch::default();
     let bell = empty.bell.clone();
     running.shared.behind.take(&mut empty);
-    assert!(empty.is_empty());
-    bell
+    (running, writer, bell)
 }
 
 #[test]
 fn while_a_mailbox_is_full_callers_are_woken_for_results_alone_and_for_several_at_once() {
     let disk = Memory::default();
-    let (hub, mailbox, mut writer) = prepare(&disk, Sync::Always, 1, 1 << 20);
-    writer.serve(Box::new(hub.clone()));
-    let running = Running { hub, shared: writer.shared().clone(), mailbox, thread: std::thread::spawn(|| {}) };
+    let (running, mut writer, bell) = prepared(&disk, 1, 1 << 20);
     running.subscribe("a");
-    let bell = next_bell(&running);
     std::thread::scope(|scope| {
         let submit = || {
             let outgoing = Outgoing::new("a", None, make(&Publication::new("a", b"x")));
@@ -104,9 +103,7 @@ fn while_a_mailbox_is_full_callers_are_woken_for_results_alone_and_for_several_a
 fn the_buffer_has_room_again_before_callers_are_woken() {
     let disk = Memory::default();
     // The message is larger than the buffer.
-    let running = start_with(&disk, Sync::Always, 64, 1000);
-    let bell = next_bell(&running);
-    disk.hang(true);
+    let (running, mut writer, bell) = prepared(&disk, 64, 1000);
     std::thread::scope(|scope| {
         let caller = scope.spawn(|| {
             let outgoing = Outgoing::new("a", None, make(&Publication::new("a", &[b'x'; 2000])));
@@ -114,12 +111,15 @@ fn the_buffer_has_room_again_before_callers_are_woken() {
         });
         until("it does not wait", || *bell.hold() == 1);
         let held = bell.hold();
-        disk.hang(false);
+        let turn = scope.spawn(move || {
+            assert!(!writer.turn());
+            writer
+        });
         until("there is no room", || running.shared.behind.waiting() == 0);
         drop(held);
         assert!(caller.join().unwrap().is_some());
+        drop(turn.join().unwrap());
     });
-    running.stop();
 }
 
 #[test]
