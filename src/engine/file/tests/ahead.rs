@@ -192,31 +192,43 @@ fn a_log_in_use_that_looks_damaged_is_read_again_and_each_entry_is_shown_once() 
 #[test]
 fn a_segment_has_no_zeros_when_the_next_one_begins() {
     let disk = Memory::default();
-    // Segments of 64 KB.
-    let mut log = begin_with(&disk, Kept { bytes: 1 << 16, ..KEPT }, true);
-    while disk.segments().len() < 3 {
-        let present = disk.segments().pop().unwrap();
-        log.publish(&"x".repeat(40)).unwrap();
+    // After a second the next segment begins.
+    let mut log = begin_with(&disk, Kept { age_ms: 8000, ..KEPT }, true);
+    let present = |disk: &Memory| len(disk, &disk.segments().pop().unwrap());
+    for (now_ms, segments) in [(1000, 1), (3000, 2), (5000, 3)] {
+        let before = log.appender.bytes();
+        log.publish_at(now_ms, &["x"]).unwrap();
         log.appender.sync(false).unwrap();
-        assert!(len(&disk, &present) <= (1 << 16) + 100, "nor has it more than it needs");
+        assert_eq!(disk.segments().len(), segments);
+        assert!(present(&disk) > log.appender.bytes() - before, "it has zeros while it is the last");
     }
     // The cut was synced before that.
     disk.power_loss(&mut |_| 0);
     let (shown, found) = read(&disk).unwrap();
-    assert_eq!(shown.len() as u64, log.appender.last());
+    assert_eq!(shown.len(), 3);
     for segment in &found.segments[..2] {
         assert_eq!(len(&disk, &segment.name), segment.bytes);
     }
     // And without it no segment begins.
     disk.fail_cuts(true);
-    while log.publish(&"x".repeat(40)).is_ok() {
-        log.appender.sync(false).unwrap();
-    }
+    assert!(log.publish_at(7000, &["x"]).is_err());
     assert_eq!(disk.segments().len(), 3);
     disk.fail_cuts(false);
-    log.publish("last").unwrap();
-    assert_eq!(disk.segments().len(), 4);
-    assert_eq!(read(&disk).unwrap().0.len() as u64, log.appender.last());
+    log.publish_at(7000, &["last"]).unwrap();
+    assert_eq!((disk.segments().len(), read(&disk).unwrap().0.len()), (4, 4));
+}
+
+#[test]
+fn a_full_segment_has_no_more_zeros_than_it_needs() {
+    let disk = Memory::default();
+    // Segments of 64 KB.
+    let mut log = begin_with(&disk, Kept { bytes: 1 << 16, ..KEPT }, true);
+    let name = disk.segments().remove(0);
+    for _ in 0..1200 {
+        log.publish(&"x".repeat(40)).unwrap();
+        assert!(len(&disk, &name) <= (1 << 16) + 100);
+    }
+    assert_eq!(disk.segments().len(), 2);
 }
 
 #[test]
