@@ -1,7 +1,6 @@
 //! Calls that are larger than the buffer: they are appended in parts.
 
-use super::{start_with, until, Model};
-use crate::framing::message;
+use super::{message, start_with, until, Model};
 use crate::hub::{Outgoing, Placing, Publication, Settled};
 use std::time::Duration;
 use tokio::time::{timeout, Instant};
