@@ -5,8 +5,6 @@ use super::Api;
 use crate::error::{Error, Kind};
 use crate::hub::{OnSettled, Outgoing, Placed, Placing, Publication, Published, Settled};
 use crate::sys::clock;
-use crate::waiter::Waiter;
-use std::sync::Arc;
 use std::time::Duration;
 
 impl Api {
@@ -61,14 +59,8 @@ impl Api {
 
     /// Submits messages, and waits for the log.
     pub(super) fn wait_for(&self, batch: Vec<Outgoing<'_>>) -> Result<Vec<Placed>, Error> {
-        let waiter = Arc::new(Waiter::default());
-        let teller = waiter.clone();
-        let on_settled: OnSettled = Box::new(move |settled| teller.tell(settled));
-        let settled = match self.context.hub.submit(batch, None, clock::monotonic_ms(), Some(on_settled))? {
-            Placing::Now(settled) => settled,
-            Placing::Later => waiter.wait(self.engine_timeout()).ok_or_else(not_in_time)?,
-        };
-        places(settled)
+        let settled = self.context.hub.submit_and_wait(batch, clock::monotonic_ms(), self.engine_timeout())?;
+        places(settled.ok_or_else(not_in_time)?)
     }
 }
 

@@ -4,6 +4,7 @@
 //! the journal settles the request: the hub applies the message, in the order of the numbers, and tells its position.
 //! So nobody has seen a message that a loss of power takes back.
 
+use super::awaited::{Awaited, Bell};
 use super::state::State;
 use super::{Hub, Journal, Mailbox, Message, Noted, Origin, Outgoing, Published, Refused};
 use crate::error::Error;
@@ -48,8 +49,22 @@ pub(crate) enum Placing {
 pub(crate) struct Pending {
     items: VecDeque<Item>,
     settled: Settled,
-    on_settled: Option<OnSettled>,
+    told: Told,
     weight: usize,
+}
+
+/// Who is told the result of a request.
+pub(super) enum Told {
+    Nobody,
+    Callback(OnSettled),
+    /// A thread that waits. It is woken together with others.
+    Caller(Arc<Awaited>),
+}
+
+impl From<Option<OnSettled>> for Told {
+    fn from(on_settled: Option<OnSettled>) -> Self {
+        on_settled.map_or(Told::Nobody, Told::Callback)
+    }
 }
 
 enum Item {
@@ -67,9 +82,9 @@ enum Item {
 }
 
 impl Pending {
-    fn new(items: VecDeque<Item>, on_settled: Option<OnSettled>, weight: usize) -> Self {
+    fn new(items: VecDeque<Item>, told: Told, weight: usize) -> Self {
         let settled = Settled { places: Vec::with_capacity(items.len()), ..Settled::default() };
-        Pending { items, settled, on_settled, weight }
+        Pending { items, settled, told, weight }
     }
 
     /// About how much memory it takes, in bytes.
@@ -79,7 +94,14 @@ impl Pending {
 
     /// True if a caller waits for the result.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.on_settled.is_some()
+        !matches!(self.told, Told::Nobody)
+    }
+
+    /// Names the bell that is rung when this request, and others, are settled.
+    pub(crate) fn wait_at(&self, bell: &Arc<Bell>) {
+        if let Told::Caller(awaited) = &self.told {
+            awaited.wait_at(bell);
+        }
     }
 
     /// Does the next step of the request. `None` if a mailbox is full; nothing was done then.
@@ -103,8 +125,10 @@ impl Pending {
     }
 
     fn tell(self) {
-        if let Some(on_settled) = self.on_settled {
-            on_settled(self.settled);
+        match self.told {
+            Told::Nobody => {}
+            Told::Callback(on_settled) => on_settled(self.settled),
+            Told::Caller(awaited) => awaited.leave(self.settled),
         }
     }
 }
@@ -121,6 +145,11 @@ impl Hub {
         self.lasting
     }
 
+    /// True if a journal of this hub settles the requests.
+    pub(super) fn lasts_in_journal(&self) -> bool {
+        self.lasting && self.outlet.is_none()
+    }
+
     /// Publishes messages, all or none, with no other message between them. If this hub waits for syncs, `on_settled`
     /// gets the result later, if there is one. Otherwise the messages are published now.
     pub(crate) fn submit(
@@ -130,11 +159,25 @@ impl Hub {
         now: u64,
         on_settled: Option<OnSettled>,
     ) -> Result<Placing, Error> {
+        self.submit_told(batch, origin, now, on_settled.into())
+    }
+
+    pub(super) fn submit_told(
+        &self,
+        batch: Vec<Outgoing<'_>>,
+        origin: Option<Origin>,
+        now: u64,
+        told: Told,
+    ) -> Result<Placing, Error> {
         if let Some(outlet) = &self.outlet {
+            let on_settled = match told {
+                Told::Callback(on_settled) => Some(on_settled),
+                Told::Nobody | Told::Caller(_) => None,
+            };
             return self.offer(&**outlet, &batch, origin, on_settled);
         }
         match &self.journal {
-            Some(journal) if self.lasting => self.submit_lasting(&**journal, batch, origin, now, on_settled),
+            Some(journal) if self.lasting => self.submit_lasting(&**journal, batch, origin, now, told),
             Some(journal) => {
                 let places = self.publish_batch_noted(&**journal, batch, origin, now)?;
                 Ok(Placing::Now(Settled { places, ..Settled::default() }))
@@ -149,7 +192,7 @@ impl Hub {
         batch: Vec<Outgoing<'_>>,
         origin: Option<Origin>,
         now: u64,
-        on_settled: Option<OnSettled>,
+        told: Told,
     ) -> Result<Placing, Error> {
         journal.begin()?;
         let prepare = |outgoing: &Outgoing<'_>| {
@@ -184,7 +227,7 @@ impl Hub {
                 notes.push((number, prepared));
                 items.push_back(Item::Message { number, channel: channel.into(), hash, message, since: now, span });
             }
-            let mut pending = Pending::new(items, on_settled, weight);
+            let mut pending = Pending::new(items, told, weight);
             if pending.items.iter().all(|item| matches!(item, Item::Known(seq) if *seq <= state.seq)) {
                 while !pending.items.is_empty() {
                     pending.step(state, now, &self.mailboxes);
@@ -225,7 +268,7 @@ impl Hub {
             if !self.lasting {
                 return Ok(now(state.clear(channel)));
             }
-            journal.leave(Pending::new([Item::Cleared(channel.into())].into(), on_settled, weight));
+            journal.leave(Pending::new([Item::Cleared(channel.into())].into(), on_settled.into(), weight));
             Ok(Placing::Later)
         })?;
         let placing = done.map_err(|refused| self.refused(refused))?;
@@ -233,8 +276,9 @@ impl Hub {
         Ok(placing)
     }
 
-    /// Does the requests that are synced now, in order, and tells their results. False if a mailbox is full, and the
-    /// rest still waits. `nobody` is true if no shard is left to deliver to.
+    /// Does the requests that are synced now, in order, and tells their results. Callers that wait have theirs, and are
+    /// woken when their bell is rung. False if a mailbox is full, and the rest still waits. `nobody` is true if no shard
+    /// is left to deliver to.
     pub(crate) fn settle(&self, waiting: &mut VecDeque<Pending>, now: u64, nobody: bool) -> bool {
         let mailboxes = if nobody { &[] } else { &self.mailboxes[..] };
         while !waiting.is_empty() {

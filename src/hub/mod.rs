@@ -11,6 +11,7 @@ mod act;
 mod applying;
 #[cfg(test)]
 mod applying_tests;
+mod awaited;
 mod client_id;
 mod forgotten;
 mod history;
@@ -58,6 +59,7 @@ mod tests;
 pub use crate::trace::Traceparent;
 pub(crate) use act::Act;
 pub(crate) use applying::{Break, Change, Loss};
+pub(crate) use awaited::Bell;
 pub use client_id::ClientId;
 pub(crate) use journal::{Journal, Noted, Origin};
 pub use keys::Key;

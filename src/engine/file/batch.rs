@@ -1,6 +1,6 @@
 //! Records that are written together, and the requests that wait for them.
 
-use crate::hub::Pending;
+use crate::hub::{Bell, Pending};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,6 +60,9 @@ pub(super) struct Batch {
     pub(super) pending: VecDeque<Pending>,
     /// The number of these requests for which a caller waits.
     pub(super) awaited: usize,
+    /// Wakes the callers whose threads wait. A batch keeps it when its content is written and others come: by then the
+    /// callers before have been woken.
+    pub(super) bell: Arc<Bell>,
 }
 
 impl Batch {

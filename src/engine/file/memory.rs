@@ -3,6 +3,7 @@
 use super::disk::{Disk, Place};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 
 /// The size of a page. The kernel may write pages by itself, in any order.
@@ -24,12 +25,20 @@ struct Inner {
     hangs: bool,
     /// Writes do not return.
     writes_hang: bool,
-    /// Writes fail, and write nothing.
-    writes_fail: bool,
+    /// Writes fail when they have written so many bytes.
+    writes_fail: Option<usize>,
+    /// Cuts fail, and cut nothing.
+    cuts_fail: bool,
+    /// Files are created, and the calls that do it fail: the directory can't be synced.
+    creations_fail: bool,
     /// The number of syncs that have begun.
     syncs: usize,
+    /// The number of syncs that had to write a new length of their file.
+    longer: usize,
     /// The number of times that the files were copied to another directory.
     copies: u64,
+    /// The next reader of a file finds zeros here: it reads the bytes before they are written.
+    early: Option<(String, Range<usize>)>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -79,7 +88,29 @@ impl Memory {
     }
 
     pub(super) fn fail_writes(&self, fail: bool) {
-        self.0.lock().unwrap().writes_fail = fail;
+        self.fail_writes_after(fail.then_some(0));
+    }
+
+    /// Makes writes fail when they have written so many bytes, or lets them succeed.
+    pub(super) fn fail_writes_after(&self, bytes: Option<usize>) {
+        self.0.lock().unwrap().writes_fail = bytes;
+    }
+
+    pub(super) fn fail_cuts(&self, fail: bool) {
+        self.0.lock().unwrap().cuts_fail = fail;
+    }
+
+    /// Makes the creation of files fail, although the files are there then.
+    pub(super) fn fail_creations(&self, fail: bool) {
+        self.0.lock().unwrap().creations_fail = fail;
+    }
+
+    /// Everything succeeds again.
+    pub(super) fn heal(&self) {
+        self.fail_writes_after(None);
+        self.fail_cuts(false);
+        self.fail_creations(false);
+        self.fail_syncs(false, false);
     }
 
     /// Makes syncs hang, or lets them go on.
@@ -99,6 +130,11 @@ impl Memory {
         self.0.lock().unwrap().syncs
     }
 
+    /// The number of syncs that had to write a new length of their file.
+    pub(super) fn longer(&self) -> usize {
+        self.0.lock().unwrap().longer
+    }
+
     /// The number of writes to a file since it was created.
     pub(super) fn writes(&self, name: &str) -> usize {
         self.0.lock().unwrap().files[name].writes
@@ -110,7 +146,11 @@ impl Memory {
         for content in self.0.lock().unwrap().files.values_mut() {
             let cached = content.written(&content.cached);
             let longest = cached.len().max(content.synced.len());
-            let len = content.synced.len() + chance(longest - content.synced.len() + 1);
+            let mut len = content.synced.len() + chance(longest - content.synced.len() + 1);
+            if cached.len() < content.synced.len() && chance(2) == 1 {
+                // The cut has reached the disk, although it was not synced.
+                len = cached.len();
+            }
             let mut after = content.synced.clone();
             after.resize(len.min(longest), 0);
             let len = after.len();
@@ -146,6 +186,11 @@ impl Memory {
         copy
     }
 
+    /// The next read of this file finds zeros there. Later ones do not.
+    pub(super) fn read_early(&self, name: &str, place: Range<usize>) {
+        self.0.lock().unwrap().early = Some((name.into(), place));
+    }
+
     pub(super) fn segments(&self) -> Vec<String> {
         self.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).collect()
     }
@@ -157,8 +202,11 @@ impl Disk for Memory {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let inner = self.0.lock().unwrap();
-        inner.files.get(name).map(|content| content.cached.clone()).ok_or(io::ErrorKind::NotFound.into())
+        let mut inner = self.0.lock().unwrap();
+        let early = inner.early.take_if(|(early, _)| early == name);
+        let mut bytes = inner.files.get(name).map(|content| content.cached.clone()).ok_or(io::ErrorKind::NotFound)?;
+        early.into_iter().for_each(|(_, place)| bytes[place].fill(0));
+        Ok(bytes)
     }
 
     fn create(&self, name: &str, content: &dyn Fn(u64) -> Vec<u8>) -> io::Result<Box<dyn Place>> {
@@ -166,6 +214,9 @@ impl Disk for Memory {
         let bytes = content(1 + inner.copies);
         inner.take(bytes.len())?;
         inner.files.insert(name.into(), Content::new(bytes));
+        if inner.creations_fail {
+            return Err(failed());
+        }
         drop(inner);
         self.open(name)
     }
@@ -200,9 +251,7 @@ impl Place for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let inner = self.0 .0.lock().unwrap();
         let mut inner = self.0 .1.wait_while(inner, |inner| inner.writes_hang).unwrap();
-        if inner.writes_fail {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
+        let bytes = &bytes[..inner.writes_fail.unwrap_or(bytes.len()).min(bytes.len())];
         // What is there is written over. The rest needs room, and the part that fits is written.
         let there = inner.files[&self.1].cached.len().saturating_sub(offset as usize).min(bytes.len());
         let before = inner.room.unwrap_or(bytes.len());
@@ -216,6 +265,9 @@ impl Place for Open {
         }
         content.cached[offset as usize..end].copy_from_slice(fits);
         content.given_up.iter_mut().take(end).skip(offset as usize).for_each(|given_up| *given_up = false);
+        if inner.writes_fail.is_some() {
+            return Err(failed());
+        }
         result.map(drop)
     }
 
@@ -228,21 +280,30 @@ impl Place for Open {
         let (fails, drops) = (inner.sync_fails, inner.drops);
         let content = inner.files.get_mut(&self.1).unwrap();
         if !fails {
-            content.synced = content.written(&asked);
+            let written = content.written(&asked);
+            let before = std::mem::replace(&mut content.synced, written);
+            inner.longer += usize::from(asked.len() > before.len());
             return Ok(());
         }
         content.give_up();
         if drops {
             *content = Content::new(content.synced.clone());
         }
-        Err(io::Error::from_raw_os_error(libc::EIO))
+        Err(failed())
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
         let mut inner = self.0 .0.lock().unwrap();
+        if inner.cuts_fail {
+            return Err(failed());
+        }
         let content = inner.files.get_mut(&self.1).unwrap();
         content.cached.truncate(len as usize);
         content.given_up.truncate(len as usize);
         Ok(())
     }
+}
+
+fn failed() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
 }

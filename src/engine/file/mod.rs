@@ -17,6 +17,7 @@ mod directory_tests;
 mod disk;
 #[cfg(test)]
 mod ends_tests;
+mod growing;
 #[cfg(test)]
 mod memory;
 mod opening;

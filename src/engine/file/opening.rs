@@ -1,10 +1,11 @@
 //! Opens a log: locks it, reads it, and finds the number from which its next hub goes on.
 
 use super::disk::{above, Directory, Disk};
+use super::growing::write_again;
 use super::reading::{self, Found, Step};
-use super::showing::Counted;
+use super::showing::{Counted, Rest};
 use super::state::{self, State, Whole, BOOT};
-use super::writing::{drop_at_start, write_again, Appender, Beginning, EndsBefore, Kept};
+use super::writing::{drop_at_start, Appender, Beginning, EndsBefore, Kept};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link, MAX_LINKS};
 use crate::log::{Level, Log};
@@ -96,8 +97,9 @@ impl Unwritten {
         }
         if let (Some((at, bytes)), Some(segment)) = (found.torn, found.segments.last()) {
             let text = format_args!(
-                "engine: {place}/{}: byte {at}: the end is incomplete; {bytes} bytes are cut off",
-                segment.name
+                "engine: {place}/{}: byte {at}: the end is incomplete; {} cut off",
+                segment.name,
+                Rest(bytes)
             );
             log.line(Level::Warn, text);
         }
@@ -127,14 +129,14 @@ impl Unwritten {
             drop_at_start(&*disk, kept, &mut found.segments, now_ms)?;
             if let Some(segment) = found.segments.last() {
                 let mut file = disk.open(&segment.name)?;
-                if found.torn.is_some() {
+                if found.torn.is_some() || found.zeros > 0 {
                     file.cut(segment.bytes)?;
                 }
                 // A killed hub leaves bytes in the kernel's memory. If the last sync has failed, the kernel may have given
                 // them up. Only the last segment may lose its end, so they must be on the disk before the next one.
                 write_again(&*disk, &mut *file, segment)?;
             }
-            let beginning = Beginning { segments: found.segments, cleared: found.cleared, epoch, chain, last };
+            let beginning = Beginning { segments: found.segments, cleared: found.cleared, epoch, chain, last, always };
             let appender = Appender::begin(disk.clone(), kept, beginning, ends, now_ms)?;
             // The file `state` is about the last epoch in the log, so it is written after the new segment. If the start
             // ends in between, the older file is right about the end that is before that segment.

@@ -3,10 +3,16 @@
 //! Only the end of the last segment may be torn: a hub was killed, or the power failed, while it wrote there. A torn
 //! end is cut off. Anything else is damage, which is an error, and the log is left unchanged. If a later record says
 //! that a place had been synced, that place was complete once. So an error there is damage and not a torn end.
+//!
+//! A hub with `engine_sync=always` writes zeros ahead of the last segment's end. They may also be behind a clean end, if
+//! they could not be cut off. In another log zeros are torn: the file was made longer, and the power failed before its
+//! bytes were written. In a copy, zeros are torn also if a later record says that their place had been synced: the hub
+//! wrote on while the file was copied, so the copy may have early bytes from before that record, and late ones.
 
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
-use super::segment::{self, Header, Unreadable, BEFORE, FORMAT};
+use super::segment::{self, Header, Unreadable, BEFORE, FORMAT, STEP};
+use super::state;
 use crate::engine::entry::{Entry, MARK};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
@@ -36,8 +42,11 @@ pub(crate) struct Found {
     pub(crate) closed: bool,
     /// The channels that were cleared in the last segment before any message in it.
     pub(crate) cleared: Vec<String>,
-    /// A torn end: its offset, and its number of bytes. The segment's bytes do not include it.
+    /// A torn end: its offset, and its number of bytes up to the last that is not zero. The segment's bytes do not include
+    /// it.
     pub(crate) torn: Option<(usize, usize)>,
+    /// The bytes that were written ahead of the end. The segment's bytes do not include them.
+    pub(crate) zeros: usize,
     /// Files that are not part of the log.
     pub(crate) others: Vec<String>,
 }
@@ -70,7 +79,18 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
         }
     }
     firsts.sort_unstable();
-    let mut reader = Reader { place, each, before: None, last: 0, closed: false, cleared: Vec::new(), torn: None };
+    let mut reader = Reader {
+        place,
+        each,
+        allows_zeros: state::allows_zeros(disk),
+        is_copy: state::is_copy(disk),
+        before: None,
+        last: 0,
+        closed: false,
+        cleared: Vec::new(),
+        torn: None,
+        zeros: 0,
+    };
     let mut segments: Vec<Segment> = Vec::new();
     for (index, first) in firsts.iter().enumerate() {
         let name = segment::name(*first);
@@ -82,20 +102,25 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
         let is_last = index + 1 == firsts.len();
         segments.push(reader.segment(&name, *first, &bytes, segments.last(), is_last)?);
     }
-    let Reader { before, last, closed, cleared, torn, .. } = reader;
+    let Reader { before, last, closed, cleared, torn, zeros, .. } = reader;
     let lineage = before.map(|header| (header.epoch, header.chain));
-    Ok(Found { segments, lineage, last, closed, cleared, torn, others })
+    Ok(Found { segments, lineage, last, closed, cleared, torn, zeros, others })
 }
 
 struct Reader<'a, 'e> {
     place: &'a str,
     each: &'e mut dyn FnMut(Step<'_>),
+    /// True if zeros may end the log.
+    allows_zeros: bool,
+    /// True if the log was copied from elsewhere, maybe while a hub wrote it.
+    is_copy: bool,
     /// The header of the segment that was read last.
     before: Option<Header>,
     last: u64,
     closed: bool,
     cleared: Vec<String>,
     torn: Option<(usize, usize)>,
+    zeros: usize,
 }
 
 impl Reader<'_, '_> {
@@ -157,7 +182,8 @@ impl Reader<'_, '_> {
         let mut batch: Vec<(Record<'_>, Entry<'_>)> = Vec::new();
         while at < bytes.len() {
             let Some(record) = record::at(bytes, at, header.salt) else {
-                if !is_last || self.was_synced(bytes, at, header.salt) {
+                let was_copied = || self.is_copy && bytes[at..].iter().take(record::HEAD).all(|byte| *byte == 0);
+                if !is_last || (self.was_synced(bytes, at, header.salt) && !was_copied()) {
                     return Err(self.damaged(&segment.name, at, "an entry is damaged: its checksum is wrong"));
                 }
                 break;
@@ -204,8 +230,12 @@ impl Reader<'_, '_> {
             }
             (self.last, at) = (record.number - 1, record.offset);
         }
-        if at < bytes.len() {
-            self.torn = Some((at, bytes.len() - at));
+        let rest = &bytes[at..];
+        if self.allows_zeros && rest.len() as u64 <= STEP && rest.iter().all(|byte| *byte == 0) {
+            self.zeros = rest.len();
+        } else if !rest.is_empty() {
+            let no_zero = rest.iter().rposition(|byte| *byte != 0);
+            self.torn = Some((at, no_zero.map_or(0, |last| last + 1)));
             self.closed = false;
         }
         segment.last = self.last;

@@ -5,6 +5,8 @@
 //! u64 first number | u64 created (ms since 1970) | u32 salt | epoch | u16 links | links
 //! ```
 //!
+//! Records follow, up to the end of the file, or up to zeros in the last segment of a log with `engine_sync=always`.
+//!
 //! An epoch is a byte with its length, and its text; a link is an epoch, its last number (u64), and a byte: 1 if
 //! messages may have been lost at its end. The first three fields are the same in every format.
 
@@ -17,6 +19,8 @@ pub(super) const FORMAT: u32 = 8;
 /// The formats before, which this version reads. Format 5 has the beginnings and ends of streams among its messages. A
 /// hub begins a segment when it starts, so it writes none of these.
 pub(super) const BEFORE: [u32; 2] = [2, 5];
+/// With `engine_sync=always`, the most zeros that are written ahead of the end, in bytes.
+pub(super) const STEP: u64 = if cfg!(test) { 1 << 10 } else { 256 << 10 };
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.

@@ -1,6 +1,6 @@
 //! Shows a log as text, for people.
 
-use super::disk::Directory;
+use super::disk::{Directory, Disk};
 use super::reading::{self, Step};
 use crate::engine::entry::{Entry, Logged};
 use crate::error::{Error, Kind};
@@ -17,27 +17,42 @@ const SHOWN: usize = 60;
 /// closed.
 pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), Error> {
     let place = path.display().to_string();
-    let failed = |error: &io::Error| Error::system(&place, error);
-    let disk = Directory::open(path).map_err(|error| failed(&error))?;
-    let (mut written, mut first, mut messages, mut fences) = (Ok(()), 1, 0, 0);
-    let found = reading::read(&disk, &place, &mut |step| match step {
-        Step::First(number) => first = number,
-        Step::Fence { number, epoch, lossy, segment } => {
-            fences += 1;
-            if entries && written.is_ok() {
-                let missing = if lossy { "messages before it may be missing" } else { "nothing is missing" };
-                written = writeln!(out, "{segment}:0 {number} fence: epoch {} begins; {missing}", epoch.as_str());
+    let disk = Directory::open(path).map_err(|error| Error::system(&place, &error))?;
+    show(&disk, &place, entries, out)
+}
+
+pub(super) fn show(disk: &dyn Disk, place: &str, entries: bool, out: &mut dyn Write) -> Result<(), Error> {
+    let mut written = Ok(());
+    // The segment and offset of the last line.
+    let mut shown = (String::new(), 0);
+    let mut read = || {
+        let (mut first, mut messages, mut fences) = (1, 0, 0);
+        let found = reading::read(disk, place, &mut |step| {
+            let (segment, offset) = match step {
+                Step::First(number) => {
+                    first = number;
+                    return;
+                }
+                Step::Fence { segment, .. } => (segment, 0),
+                Step::Entry { segment, offset, .. } => (segment, offset),
+            };
+            fences += usize::from(matches!(step, Step::Fence { .. }));
+            messages += usize::from(matches!(step, Step::Entry { entry: Entry::Message(_), .. }));
+            if entries && written.is_ok() && (&*shown.0, shown.1) < (segment, offset) {
+                written = show_step(&step, out);
+                if shown.0 != segment {
+                    shown.0 = segment.into();
+                }
+                shown.1 = offset;
             }
-        }
-        Step::Entry { number, entry, segment, offset } => {
-            messages += usize::from(matches!(entry, Entry::Message(_)));
-            if entries && written.is_ok() {
-                written = writeln!(out, "{segment}:{offset} {number} {}", Shown(&entry));
-            }
-        }
-    })?;
+        })?;
+        Ok::<_, Error>((found, first, messages, fences))
+    };
+    // A hub may write while this reads. What looks like damage, since late bytes were read behind early ones, is whole
+    // when it is read again.
+    let (found, first, messages, fences) = read().or_else(|_| read())?;
     let end = match (found.torn, found.closed) {
-        (Some((at, bytes)), _) => format!("the end is incomplete from byte {at}: {bytes} bytes are ignored"),
+        (Some((at, bytes)), _) => format!("the end is incomplete from byte {at}: {} ignored", Rest(bytes)),
         (None, true) => "closed cleanly".into(),
         (None, false) => "not closed: a hub uses it, or was killed".into(),
     };
@@ -63,12 +78,39 @@ pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), E
         })
 }
 
+fn show_step(step: &Step<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match step {
+        Step::First(_) => Ok(()),
+        Step::Fence { number, epoch, lossy, segment } => {
+            let missing = if *lossy { "messages before it may be missing" } else { "nothing is missing" };
+            writeln!(out, "{segment}:0 {number} fence: epoch {} begins; {missing}", epoch.as_str())
+        }
+        Step::Entry { number, entry, segment, offset } => {
+            writeln!(out, "{segment}:{offset} {number} {}", Shown(entry))
+        }
+    }
+}
+
 /// A number of things, as English has it: "1 segment", "2 segments".
 pub(super) struct Counted(pub(super) usize, pub(super) &'static str);
 
 impl Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// The bytes of an incomplete end: "5 bytes are". Zeros behind them do not count, since a hub with `engine_sync=always`
+/// writes many ahead.
+pub(super) struct Rest(pub(super) usize);
+
+impl Display for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => write!(f, "only zeros are"),
+            1 => write!(f, "1 byte is"),
+            bytes => write!(f, "{bytes} bytes are"),
+        }
     }
 }
 

@@ -114,6 +114,21 @@ pub(super) fn read(disk: &dyn Disk, boot: &[u8; BOOT]) -> Whole {
     said.map_or(Whole::Unknown, |(_, whole)| whole)
 }
 
+/// True if zeros may end the log: the last hub has synced each append before it did anything else, or has ended cleanly,
+/// and maybe could not cut them off. That counts for any boot.
+pub(super) fn allows_zeros(disk: &dyn Disk) -> bool {
+    matches!(read(disk, &[0; BOOT]), Whole::Always(_) | Whole::Closed(_))
+}
+
+/// True if the file names another file. Then the directory is a copy of the one that a hub has used.
+pub(super) fn is_copy(disk: &dyn Disk) -> bool {
+    let bytes = disk.read(NAME).unwrap_or_default();
+    let Some((said, crc)) = bytes.split_last_chunk::<4>() else { return false };
+    let Some((_, file)) = said.split_last_chunk::<8>() else { return false };
+    let is_whole = bytes.starts_with(MAGIC) && crc32fast::hash(said) == u32::from_le_bytes(*crc);
+    is_whole && disk.identity(NAME).is_ok_and(|named| named != u64::from_le_bytes(*file))
+}
+
 /// The name of this boot, or a random one if it can't be read.
 pub(super) fn boot() -> [u8; BOOT] {
     let text = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();

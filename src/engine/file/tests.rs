@@ -1,5 +1,6 @@
 //! Writes logs, breaks them in every way, and reads them again.
 
+mod ahead;
 mod ends;
 mod faults;
 
@@ -56,7 +57,12 @@ fn unwritten(disk: &Memory, boot: [u8; BOOT]) -> (Shown, Unwritten) {
 }
 
 fn begin(disk: &Memory, kept: Kept) -> Written {
-    unwritten(disk, BOOT_ONE).1.begin(kept, false, &Ends::unknown, 1000).unwrap()
+    begin_with(disk, kept, false)
+}
+
+/// With `engine_sync=always`, or without.
+fn begin_with(disk: &Memory, kept: Kept, always: bool) -> Written {
+    unwritten(disk, BOOT_ONE).1.begin(kept, always, &Ends::unknown, 1000).unwrap()
 }
 
 impl Written {

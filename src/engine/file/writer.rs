@@ -10,6 +10,7 @@ use crate::hub::{Ends, Hub, Pending};
 use crate::log::{Level, Log};
 use crate::sys::clock;
 use crate::sys::flock::Locked;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(250);
 /// The time after which a full mailbox is checked again.
 const ROOM: Duration = Duration::from_millis(1);
+/// While a mailbox is full: the time after which callers are woken again, if there are results.
+const RING: Duration = Duration::from_millis(10);
 /// How long a stop waits for a disk that can't be written.
 const LAST_TRIES: Duration = Duration::from_secs(2);
 /// The longest time between two checks for old segments.
@@ -205,15 +208,29 @@ impl Writer {
     /// Lets the hub apply the messages that are synced. If a mailbox is full, this waits, and everything later waits,
     /// too. True if the thread should end.
     fn settle(&mut self, mut stopping: bool) -> bool {
-        let (Some(hub), pending) = (&self.hub, &mut self.batch.pending) else { return stopping };
-        let weight = pending.iter().map(Pending::weight).sum();
+        let (Some(hub), Batch { pending, bell, .. }) = (&self.hub, &mut self.batch) else { return stopping };
+        let weigh = |pending: &VecDeque<Pending>| pending.iter().map(Pending::weight).sum::<usize>();
+        let (mut weight, mut count, mut rung_at) = (weigh(pending), pending.len(), Instant::now());
+        // The bytes come back before the callers are woken, who may need them for what they publish next.
+        let mut ring = |pending: &VecDeque<Pending>| {
+            let rest = weigh(pending);
+            if rest < weight {
+                self.shared.behind.note_settled(weight - rest);
+                weight = rest;
+            }
+            bell.ring();
+        };
         // The shards end before this thread is told to. Then no thread takes messages out of their mailboxes.
         while !pending.is_empty() && !(**hub).as_ref().settle(pending, clock::monotonic_ms(), stopping) {
+            // Those that are done need not wait for the others. But each ring wakes all of them, on the CPUs that the
+            // shard needs to empty its mailbox.
+            if pending.len() < count && rung_at.elapsed() >= RING {
+                ring(pending);
+                (count, rung_at) = (pending.len(), Instant::now());
+            }
             stopping |= self.shared.behind.rest(ROOM);
         }
-        if weight > 0 {
-            self.shared.behind.note_settled(weight);
-        }
+        ring(pending);
         stopping
     }
 

@@ -3,6 +3,7 @@
 //! After an error nothing is given up. The same records are written again at the same offset until that succeeds.
 
 use super::disk::{Disk, Place};
+use super::growing::Growing;
 use super::reading::Segment;
 use super::record;
 use super::segment::{self, Header};
@@ -52,6 +53,8 @@ pub(super) struct Beginning {
     pub(super) chain: Vec<Link>,
     /// The last number that was used, by a message or a fence.
     pub(super) last: u64,
+    /// True if each append is synced before anything else is done.
+    pub(super) always: bool,
 }
 
 /// A log that is open for writing. It has no thread and no clock.
@@ -65,7 +68,9 @@ pub(crate) struct Appender {
     past: VecDeque<Segment>,
     past_bytes: u64,
     present: Segment,
-    file: Box<dyn Place>,
+    file: Growing,
+    /// The next segment must begin: its file may be there already.
+    must_begin: bool,
     created_ms: u64,
     /// The offset up to which the present segment needs no sync.
     synced: u64,
@@ -73,9 +78,6 @@ pub(crate) struct Appender {
     last_synced: u64,
     /// The end of the last mark, or of the segment's beginning.
     marked: u64,
-    /// Bytes were written or cut for which nobody needs a sync: a mark, or a failed write. They are synced before the
-    /// next segment.
-    loose: bool,
     /// A sync has failed. It is not known which of the later bytes are on the disk.
     in_doubt: bool,
 }
@@ -89,7 +91,7 @@ impl Appender {
         ends: &EndsBefore<'_>,
         now_ms: u64,
     ) -> io::Result<Self> {
-        let Beginning { segments, cleared, epoch, chain, last } = beginning;
+        let Beginning { segments, cleared, epoch, chain, last, always } = beginning;
         let header = header(&epoch, &chain, last + 1, now_ms)?;
         // An older file of this name has no messages, and is replaced. It may have cleared channels.
         let is_replaced = |segment: &Segment| segment.first == header.first;
@@ -106,12 +108,12 @@ impl Appender {
             past,
             past_bytes,
             present,
-            file,
+            file: Growing::new(file, synced, always),
+            must_begin: false,
             created_ms,
             synced,
             last_synced: last,
             marked,
-            loose: false,
             in_doubt: false,
         })
     }
@@ -161,18 +163,22 @@ impl Appender {
     ) -> io::Result<()> {
         self.make_sure()?;
         let old = now_ms.saturating_sub(self.created_ms) >= self.kept.segment_age_ms();
-        if (self.present.bytes >= self.kept.segment_bytes() || old) && self.present.last >= self.present.first {
+        let is_full =
+            (self.present.bytes >= self.kept.segment_bytes() || old) && self.present.last >= self.present.first;
+        if is_full || self.must_begin {
             self.next_segment(ends, now_ms)?;
         }
-        let mut at = self.present.bytes;
+        let before = self.present.bytes;
+        let mut at = before;
         for piece in pieces {
             record::seal(piece, self.present.salt);
-            self.write(piece, at)?;
+            self.file.write(piece, at, before)?;
             at += piece.len() as u64;
         }
         self.present.bytes = at;
         self.present.last = last;
         self.present.newest_ms = self.present.newest_ms.max(now_ms);
+        self.file.write_ahead(at, at - before, self.kept.segment_bytes());
         Ok(())
     }
 
@@ -194,7 +200,8 @@ impl Appender {
     pub(crate) fn mark(&mut self) {
         let offset = self.synced;
         if self.is_synced() && offset > self.marked && self.note(&Entry::Synced { offset }).is_ok() {
-            (self.synced, self.marked, self.loose) = (self.present.bytes, self.present.bytes, true);
+            (self.synced, self.marked) = (self.present.bytes, self.present.bytes);
+            self.file.loosen();
         }
     }
 
@@ -210,6 +217,8 @@ impl Appender {
         self.sync(false)?;
         // For people alone: the file `state` tells the next hub of the clean end. A full disk may have no room for it.
         let _ = self.note(&Entry::Closed { time_ms: now_ms });
+        // If this fails, or does not last, the next hub does it.
+        let _ = self.file.finish(self.present.bytes);
         self.sync(false)
     }
 
@@ -232,51 +241,50 @@ impl Appender {
     }
 
     fn next_segment(&mut self, ends: &EndsBefore<'_>, now_ms: u64) -> io::Result<()> {
-        // The segment is synced before the next one is created: only the end of the last segment may be torn.
+        // The segment ends with a record and is synced before the next one is created: only the end of the last segment
+        // may be torn.
+        self.file.finish(self.present.bytes)?;
         self.sync(false)?;
-        if self.loose {
+        if self.file.is_loose() {
             self.sync_file()?;
         }
+        // If this fails, the file may be there all the same. Then no more may come into the segment before it, also if
+        // nothing was created in truth, and a reload would leave room in that segment.
+        self.must_begin = true;
         let header = header(&self.epoch, &self.chain, self.present.last + 1, now_ms)?;
         let (present, file) = create(&*self.disk, &header, self.kept, ends, &[])?;
         self.past_bytes += self.present.bytes;
         self.past.push_back(std::mem::replace(&mut self.present, present));
-        (self.file, self.created_ms) = (file, now_ms);
+        self.file.go_on_in(file, self.present.bytes);
+        (self.must_begin, self.created_ms) = (false, now_ms);
         (self.synced, self.marked) = (self.present.bytes, self.present.bytes);
         Ok(())
     }
 
     /// Writes an entry that is not a message.
     fn note(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        if self.must_begin {
+            return Err(io::Error::other("the segment has ended"));
+        }
         let mut bytes = Vec::new();
         record::append(&mut bytes, self.present.last, |into| entry.write(into));
         record::seal(&mut bytes, self.present.salt);
-        self.write(&bytes, self.present.bytes)?;
+        self.file.write(&bytes, self.present.bytes, self.present.bytes)?;
         self.present.bytes += bytes.len() as u64;
         Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let written = self.file.write_at(bytes, at);
-        if written.is_err() {
-            // If this fails as well, the bytes that are there are a torn end, or are overwritten.
-            let _ = self.file.cut(self.present.bytes);
-            self.loose = true;
-        }
-        written
     }
 
     /// After a failed sync, writes everything again that it may not have written.
     fn make_sure(&mut self) -> io::Result<()> {
         if self.in_doubt {
-            write_again(&*self.disk, &mut *self.file, &self.present)?;
+            self.file.write_again(&*self.disk, &self.present)?;
             self.note_synced();
         }
         Ok(())
     }
 
     fn note_synced(&mut self) {
-        (self.in_doubt, self.loose, self.last_synced) = (false, false, self.present.last);
+        (self.in_doubt, self.last_synced) = (false, self.present.last);
         (self.synced, self.present.on_disk) = (self.present.bytes, self.present.bytes);
     }
 }
@@ -296,21 +304,6 @@ fn remove(disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Writes the bytes of a segment again that may not be on the disk, and syncs them. After a failed sync, the kernel may
-/// have given up bytes that it could not write. Reads still return them, and the next sync succeeds without them.
-pub(super) fn write_again(disk: &dyn Disk, file: &mut dyn Place, segment: &Segment) -> io::Result<()> {
-    let all = disk.read(&segment.name)?;
-    let (from, to) = (segment.on_disk as usize, segment.bytes as usize);
-    let lost = || io::Error::other("entries that could not be synced can't be read back; restart the hub");
-    let doubtful = all.get(from..to).ok_or_else(lost)?;
-    let mut at = from;
-    while at < to {
-        at = record::at(&all[..to], at, segment.salt).ok_or_else(lost)?.end;
-    }
-    file.write_at(doubtful, segment.on_disk)?;
-    file.sync()
 }
 
 fn header(epoch: &Epoch, chain: &[Link], first: u64, now_ms: u64) -> io::Result<Header> {

@@ -198,9 +198,11 @@ impl Driver {
         let mut next: Option<Ask> = None;
         let mut heard = Instant::now();
         loop {
+            // What is applied makes room for the rest of a call that is larger than the buffer. If the calls came first,
+            // that rest would wait until something else happens, and that may be the next heartbeat.
+            self.apply();
             self.take_offered();
             self.beat();
-            self.apply();
             self.note_progress();
             if self.may_end() {
                 return End::Ending;

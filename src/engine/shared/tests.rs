@@ -3,6 +3,7 @@
 mod clearing;
 mod last_numbers;
 mod members;
+mod parts;
 
 use super::model::Model;
 use super::{Driver, Parts, Settings, Shared};

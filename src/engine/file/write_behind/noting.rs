@@ -94,6 +94,7 @@ impl Journal for WriteBehind {
         let mut buffer = self.lock();
         buffer.unsettled += pending.weight();
         buffer.waiting.awaited += usize::from(pending.is_awaited());
+        pending.wait_at(&buffer.waiting.bell);
         buffer.waiting.pending.push_back(pending);
         self.filled(&mut buffer, 0);
     }
