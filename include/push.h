@@ -360,6 +360,15 @@ typedef struct {
     uint64_t publish_checks_waiting;
     /* Gauge: the different patterns that connections have. */
     uint64_t patterns;
+    /* Gauge: users that are shown on channels with presence (option `channel.PATTERN.presence`).  A
+       user counts once for each of these channels. */
+    uint64_t presence_members;
+    /* Gauge: bytes of these users' names and infos, including the bookkeeping (option
+       `presence_total`). */
+    uint64_t presence_bytes;
+    /* Users that were not shown on a channel when they came, since the option `presence_total` was
+       reached. */
+    uint64_t presence_refused;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
@@ -1223,7 +1232,7 @@ void push_users_clear(push_users *users);
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

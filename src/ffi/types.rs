@@ -362,4 +362,13 @@ pub struct push_stats {
     pub publish_checks_waiting: u64,
     /// Gauge: the different patterns that connections have.
     pub patterns: u64,
+    /// Gauge: users that are shown on channels with presence (option `channel.PATTERN.presence`).  A
+    /// user counts once for each of these channels.
+    pub presence_members: u64,
+    /// Gauge: bytes of these users' names and infos, including the bookkeeping (option
+    /// `presence_total`).
+    pub presence_bytes: u64,
+    /// Users that were not shown on a channel when they came, since the option `presence_total` was
+    /// reached.
+    pub presence_refused: u64,
 }

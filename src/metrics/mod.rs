@@ -235,6 +235,9 @@ macro_rules! stats_rows {
             publish_checks_given_up counter "Messages of clients that the host did not check within call_timeout",
             publish_checks_waiting gauge "Messages of clients that wait for the host's check",
             patterns gauge "Different patterns that connections have",
+            presence_members gauge "Users that are shown on channels with presence, once for each channel",
+            presence_bytes gauge "Bytes of the names and infos of these users, bookkeeping included",
+            presence_refused counter "Users that were not shown on a channel, since presence_total was reached",
         }
     };
 }
