@@ -8,7 +8,7 @@ use crate::hub::user_of;
 impl Config {
     /// Whether a channel has presence: as the closest pattern says. The channel of a user has none: who is on it is no
     /// question.
-    pub fn presence_of(&self, channel: &str) -> bool {
+    pub(crate) fn presence_of(&self, channel: &str) -> bool {
         if user_of(channel).is_some() {
             return false;
         }
