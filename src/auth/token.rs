@@ -37,6 +37,8 @@ pub(super) struct Header {
 #[derive(Deserialize)]
 pub(super) struct Claims {
     pub(super) sub: Option<String>,
+    /// What those who follow the presence of a channel are told of the user.
+    pub(super) info: Option<String>,
     /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2).
     pub(super) exp: f64,
     #[serde(default, deserialize_with = "number")]
@@ -72,8 +74,8 @@ impl<'t> Token<'t> {
     pub(super) fn claims(&self) -> Result<Claims, &'static str> {
         // Which of them it was, only a parser's words could say.
         object(self.claims).ok_or(
-            "its claims are not as they must be: exp and nbf are numbers, sub is a text, push.subscribe and push.publish \
-             are lists of texts",
+            "its claims are not as they must be: exp and nbf are numbers, sub and info are texts, push.subscribe and \
+             push.publish are lists of texts",
         )
     }
 }
