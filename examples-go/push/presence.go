@@ -3,7 +3,8 @@
 package push
 
 // Presence says who is on a channel, or that somebody has come or gone. A user counts once, with any number of
-// connections, and stays for the option presence_grace after the last one has ended. Clients without a user do not count.
+// connections, and stays for the option presence_grace after the last one has ended. Clients without a user do not
+// count.
 type Presence struct {
 	// Users are all who are there, in the order of the bytes of their names. They take the place of all that was known.
 	// It is nil if only a number is told, because there are more than the option presence_detail, and with Join and Leave.
