@@ -37,8 +37,6 @@ pub(super) struct Header {
 #[derive(Deserialize)]
 pub(super) struct Claims {
     pub(super) sub: Option<String>,
-    /// What those who follow the presence of a channel are told of the user.
-    pub(super) info: Option<String>,
     /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2).
     pub(super) exp: f64,
     #[serde(default, deserialize_with = "number")]
@@ -52,6 +50,8 @@ pub(super) struct Claims {
     flat_subscribe: Option<Vec<String>>,
     #[serde(rename = "push.publish", default)]
     flat_publish: Option<Vec<String>>,
+    #[serde(rename = "push.info", default)]
+    flat_info: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -60,6 +60,8 @@ struct Push {
     subscribe: Vec<String>,
     #[serde(default)]
     publish: Vec<String>,
+    #[serde(default)]
+    info: Option<String>,
 }
 
 impl<'t> Token<'t> {
@@ -74,8 +76,8 @@ impl<'t> Token<'t> {
     pub(super) fn claims(&self) -> Result<Claims, &'static str> {
         // Which of them it was, only a parser's words could say.
         object(self.claims).ok_or(
-            "its claims are not as they must be: exp and nbf are numbers, sub and info are texts, push.subscribe and \
-             push.publish are lists of texts",
+            "its claims are not as they must be: exp and nbf are numbers, sub and push.info are texts, push.subscribe \
+             and push.publish are lists of texts",
         )
     }
 }
@@ -106,6 +108,11 @@ impl Claims {
             return Err("it is from another issuer (iss)");
         }
         Ok(())
+    }
+
+    /// What those who follow the presence of a channel are told of the user. The flat claim has precedence.
+    pub(super) fn take_info(&mut self) -> Option<String> {
+        self.flat_info.take().or_else(|| self.push.as_mut()?.info.take())
     }
 
     /// The channels that the token allows to subscribe and to publish to. The flat claims have precedence.
