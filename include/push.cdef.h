@@ -159,6 +159,7 @@ typedef struct {
     size_t publish_channel_count;
     const char *const *publish_patterns;
     size_t publish_pattern_count;
+    const char *info;
 } push_grant;
 
 typedef struct {

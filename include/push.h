@@ -461,6 +461,12 @@ typedef struct {
     const char *const *publish_patterns;
     /* The number of `publish_patterns`. */
     size_t publish_pattern_count;
+    /* What those who follow the presence of a channel (option channel.PATTERN.presence) are told of
+       the user beside its name, or NULL: text of at most 1024 bytes without control characters, such as
+       a name to show, or JSON.  All of them can read it.  It needs `user`.  If the connections of a user
+       differ in it, that of the one that came last counts.  PUSH_ERR_UNSUPPORTED: the hub (option
+       attach) is too old for it. */
+    const char *info;
 } push_grant;
 
 /* A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear. */
@@ -974,7 +980,8 @@ push_status push_revoke_channel(push_server *server,
    prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
    grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
    If it has another user now, the calls and messages of the user before that wait for the host get an
-   error, and with the option `user_channel` the connection is closed with 1001.  `grant` is copied.
+   error, and with the option `user_channel` the connection is closed with 1001.  Those who follow the
+   presence of its channels are told of another user or `info`.  `grant` is copied.
 
    PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: a field of `grant` is not allowed.
 
@@ -1227,7 +1234,7 @@ void push_users_clear(push_users *users);
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -72,6 +72,7 @@ type handle uintptr
 // Bounds of the library.
 const (
 	maxName    = 255 // channel, user, key
+	maxInfo    = 1024
 	maxAddress = 128
 	maxUsers   = 10000 // in one page
 )
