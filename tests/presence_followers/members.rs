@@ -222,9 +222,14 @@ fn a_renewed_grant_may_have_another_user() {
                 break event.connection;
             }
         };
-        for user in ["ada", "bob", ""] {
-            host.server.renew(opened, grant(Some(user).filter(|user| !user.is_empty()), None)).unwrap();
-            follower.until(user);
+        for (user, info, shown) in [
+            (Some("ada"), None, "ada"),
+            (Some("bob"), None, "bob"),
+            (Some("bob"), Some("away"), "bob=away"),
+            (None, None, ""),
+        ] {
+            host.server.renew(opened, grant(user, info)).unwrap();
+            follower.until(shown);
         }
     }
     host.stop();

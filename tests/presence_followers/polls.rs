@@ -9,6 +9,15 @@ fn waits(host: &Host) {
     until("the poll does not wait", || host.server.stats().unwrap().polls == 1);
 }
 
+/// Polls until there is nothing new, and it would wait.
+fn settle(poll: &mut Poller) {
+    until("there is always something new", || {
+        let told = poll.rooms.told.len();
+        poll.poll("&wait=0");
+        poll.rooms.told.len() == told
+    });
+}
+
 #[test]
 fn the_first_answer_comes_at_once_and_each_change_answers_the_next() {
     let host = start(&[AT_ONCE]);
@@ -22,6 +31,7 @@ fn the_first_answer_comes_at_once_and_each_change_answers_the_next() {
     poll.until("ada");
     let bob = enter(&host, "ws", "bob", Some("x"));
     poll.until("ada bob=x");
+    settle(&mut poll);
     poll.send("");
     waits(&host);
     drop(bob);
@@ -37,6 +47,7 @@ fn a_message_answers_as_well_and_nothing_is_told_twice() {
     let host = start(&[NEVER]);
     let mut poll = Poller::new(&host, Some("ada"), "");
     poll.until("ada");
+    settle(&mut poll);
     let told = poll.rooms.told.len();
     for data in ["<1>", "<2>", "<3>"] {
         poll.send("");
@@ -48,6 +59,7 @@ fn a_message_answers_as_well_and_nothing_is_told_twice() {
     assert_eq!(poll.rooms.told.len(), told, "{:?}", poll.rooms.told);
     let _bob = enter(&host, "stream", "bob", None);
     poll.until("ada bob");
+    settle(&mut poll);
     host.publish("room", "<4>");
     assert_eq!(poll.poll(""), ["<4>"]);
     host.stop();
@@ -131,6 +143,7 @@ fn who_polls_is_a_member_between_two_polls_and_leaves_after_them() {
     follower.until("ada");
     let mut known = "ada".to_owned();
     for n in 0..5 {
+        settle(&mut ada);
         ada.send("");
         waits(&host);
         host.publish("room", "answers it");

@@ -10,14 +10,14 @@ use push::Server;
 fn a_value_that_is_not_understood_is_refused() {
     let host = start(&[NEVER]);
     let long = format!("a-{}", "b".repeat(39));
-    for value in ["2", "true", "on", "", "A-B", "a_b-1", "%00", "-1;", "\u{fc}-1", &long] {
-        let value = value.replace('\u{fc}', "%C3%BC");
+    for value in ["2", "true", "on", "", "A-B", "a_b-1", "%00", "-1;", "%C3%BC-1", &long] {
         for transport in ["ws", "raw", "sse", "stream", "poll"] {
-            let told = ask(&host, transport, None, &format!("channel=room&presence={value}")).rest();
-            let (head, body) = told.split_once("\r\n\r\n").unwrap();
-            assert!(head.starts_with("HTTP/1.1 400 "), "{transport} {value}: {told}");
-            assert!(body.starts_with(r#"{"error":{"code":"presence","message":""#), "{transport} {value}: {told}");
-            assert!(body.contains("presence") && body.contains('1'), "what is allowed is missing: {told}");
+            let query = format!("channel=room&presence={value}");
+            let (head, body) = ask(&host, transport, None, &query).response();
+            assert!(head.starts_with("HTTP/1.1 400 "), "{transport} {value}: {head}{body}");
+            let said = body.strip_prefix(r#"{"error":{"code":"presence","message":""#);
+            let said = said.unwrap_or_else(|| panic!("{transport} {value}: {body}"));
+            assert!(said.contains("presence") && said.contains('1'), "what is allowed is missing: {said}");
         }
     }
     assert_eq!(host.server.stats().unwrap().subscriptions, 0);
@@ -28,9 +28,9 @@ fn a_value_that_is_not_understood_is_refused() {
 fn a_websocket_without_objects_can_not_follow() {
     let host = start(&[NEVER]);
     for query in ["channel=room&presence=1", "presence=1&channel=other"] {
-        let told = ask(&host, "raw", Some("ada"), query).rest();
-        assert!(told.starts_with("HTTP/1.1 400 ") && told.contains(r#""code":"presence""#), "{told}");
-        assert!(told.contains("push.v1.json"), "{told}");
+        let (head, body) = ask(&host, "raw", Some("ada"), query).response();
+        assert!(head.starts_with("HTTP/1.1 400 ") && body.contains(r#""code":"presence""#), "{head}{body}");
+        assert!(body.contains("push.v1.json"), "{body}");
     }
     let mut client = host.get("channel=room&presence=0", UPGRADE);
     assert!(client.head().starts_with("HTTP/1.1 101 "));
@@ -58,12 +58,10 @@ fn bounds_of_options_are_checked() {
     let mut all = builder(&[]);
     for (name, value) in [
         ("channel.room.presence", "yes"),
-        ("channel.room.presence", ""),
         ("presence_grace", "61m"),
         ("presence_grace", "-1s"),
         ("presence_detail", "10001"),
         ("presence_detail", "x"),
-        ("presence_total", "0"),
     ] {
         let error = all.set(name, value).unwrap_err();
         assert_eq!(error.kind(), Kind::Config, "{name}={value}");
@@ -88,7 +86,7 @@ fn a_log_that_hubs_share_and_presence_exclude_each_other() {
     }
     for url in urls {
         for (option, on) in [("channel.room.presence", "true"), ("channel.*.presence", "true")] {
-            let error = Server::start(builder(&[("engine", url), (option, on)])).err().expect("it is refused");
+            let error = Server::start(builder(&[("engine", url), (option, on)])).unwrap_err();
             assert_eq!(error.kind(), Kind::Config, "{error}");
             let text = error.to_string();
             assert!(text.contains("presence") && text.contains("engine"), "{text}");
