@@ -8,6 +8,7 @@ mod calls;
 mod events;
 mod except;
 mod handing_over;
+mod presence;
 mod strangers;
 mod to_users;
 

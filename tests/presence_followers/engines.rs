@@ -1,7 +1,6 @@
 //! A hub with a log on a disk, and hubs that start again.
 
 use super::common::folder::Folder;
-use super::common::{Host, PATIENCE};
 use super::followers::{ask, enter, Follower, Poller, FOLLOWING};
 use super::{members, start, AT_ONCE, NEVER};
 
@@ -18,8 +17,8 @@ fn a_hub_with_a_log_on_the_disk_has_presence_and_forgets_it_with_its_life() {
         follower.until("ada bob");
         let mut poll = Poller::new(&host, None, "");
         poll.until("ada bob");
-        host.server.stop(PATIENCE);
-        let host: Host = start(&options);
+        host.stop();
+        let host = start(&options);
         let _carl = enter(&host, "stream", "carl", None);
         members(&host, 1);
         // What was missed comes from the log, and those who were there before have not come back.
@@ -32,7 +31,7 @@ fn a_hub_with_a_log_on_the_disk_has_presence_and_forgets_it_with_its_life() {
         again.version = poll.version;
         assert_eq!(again.poll(""), ["<after>"]);
         assert_eq!(again.rooms.shown("room"), "carl");
-        host.server.stop(PATIENCE);
+        host.stop();
     }
 }
 

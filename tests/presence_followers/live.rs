@@ -1,12 +1,12 @@
 //! Subscribing and unsubscribing on a live connection of push.v1.json.
 
 use super::common::{field, Host};
-use super::followers::{enter, Follower};
+use super::followers::{ask, enter, Follower};
 use super::{members, start, AT_ONCE, NEVER};
 
 /// A live connection that has no channel with presence.
 fn connect(host: &Host, user: Option<&str>) -> Follower {
-    let client = super::followers::ask(host, "ws", user, "channel=other");
+    let client = ask(host, "ws", user, "channel=other");
     let mut follower = Follower::of(client, "ws");
     follower.until_text("subscribed");
     follower
@@ -106,7 +106,7 @@ fn the_url_speaks_for_the_channels_that_it_names() {
     follower.until("");
     follower.client.say(r#"{"type":"subscribe","channel":"later"}"#);
     follower.until_text(r#"{"type":"subscribed","channel":"later""#);
-    let _ada = super::followers::ask(&host, "stream", Some("ada"), "channel=later&channel=room");
+    let _ada = ask(&host, "stream", Some("ada"), "channel=later&channel=room");
     follower.until("ada");
     host.publish("later", "<end>");
     follower.until_text("<end>");

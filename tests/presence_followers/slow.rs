@@ -14,8 +14,8 @@ fn slow(host: &Host, transport: &'static str, query: &str) -> Follower {
     Follower::of(Client::over(OwnedFd::from(ours).into()), transport)
 }
 
-/// News of presence never close anybody, whatever the bound of the outbox is. When the client reads again, it is told how
-/// things are now.
+/// News of presence never close anybody, whatever the bound of the outbox is. When the client reads again, it is told
+/// how things are now.
 #[test]
 fn one_that_reads_nothing_for_a_while_is_not_closed_and_hears_how_things_are() {
     let host = start(&[AT_ONCE, ("outbox", "16KB"), ("channel.flood.*.history_count", "0")]);
