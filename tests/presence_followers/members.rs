@@ -57,6 +57,19 @@ fn connections_without_a_user_follow_and_are_no_members() {
     host.stop();
 }
 
+/// The library's own subscribers (Go's `Subscribe`) have such names, and are no visitors.
+#[test]
+fn a_user_whose_name_ends_in_a_star_follows_and_is_no_member() {
+    let host = start(&[AT_ONCE]);
+    let mut follower = Follower::new(&host, "ws", Some("go:1234*"), "");
+    let _service = enter(&host, "sse", "service*", None);
+    let _ada = enter(&host, "stream", "ada", None);
+    follower.until("ada");
+    assert!(follower.rooms.told.iter().all(|text| !text.contains('*')), "{:?}", follower.rooms.told);
+    members(&host, 1);
+    host.stop();
+}
+
 #[test]
 fn a_second_connection_is_no_join_and_its_end_is_no_leave() {
     let host = start(&[AT_ONCE]);
