@@ -9,6 +9,7 @@ mod events;
 mod except;
 mod handing_over;
 mod info;
+mod presence;
 mod strangers;
 mod to_users;
 
