@@ -371,13 +371,12 @@ export function connect(url, options = {}) {
     if (!follows(channel) || (left.has(channel) && !wanted.has(channel))) return;
     if (type === 'presence') return off ? unseen(channel) : seen(channel, users, count);
     const room = rooms.get(channel);
-    if (room) room.count = count;
-    if (room?.users) {
-      const knows = room.users.has(user) && (type === 'leave' || room.users.get(user) === info);
-      if (knows === (type === 'join')) return;
-      if (type === 'join') room.users.set(user, info);
-      else room.users.delete(user);
-    }
+    if (!room?.users) return; // a list comes first, so this is of a subscription that the page has left
+    room.count = count;
+    const knows = room.users.has(user) && (type === 'leave' || room.users.get(user) === info);
+    if (knows === (type === 'join')) return;
+    if (type === 'join') room.users.set(user, info);
+    else room.users.delete(user);
     tellOf(type, channel, user, info, count);
   }
 
