@@ -41,10 +41,12 @@ let hub;
 class Hub {
   log = [];
   lines = new Set(); // the open connections
-  version = 1;
+  version = 2; // 1 in a poll stands for none
   isCalm = false;
   // `plain`: since when the channel's list is told, with all changes after it.
-  rooms = new Map(CHANNELS.map((name) => [name, { members: new Map(), changes: [], version: 1, plain: 1, off: false }]));
+  rooms = new Map(CHANNELS.map((name) => (
+    [name, { members: new Map(), changes: [], version: 2, plain: 2, off: false }]
+  )));
   #state;
 
   constructor(seed) {
