@@ -306,7 +306,7 @@ class Shown {
 const textOf = (users) => users && JSON.stringify([...users].sort());
 
 // Returns what was wrong.
-async function run({ connect }, seed, turns = 4000) {
+async function run({ connect }, seed, turns = 20_000) {
   hub = new Hub(seed);
   const [told, shown] = [[], new Shown()];
   const names = hub.any([true, [KEPT, 'b']]);
