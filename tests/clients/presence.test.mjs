@@ -2,7 +2,9 @@
 // connections, over each transport as well.
 
 import assert from 'node:assert/strict';
+import polyfill from 'event-source-polyfill';
 import { EventSource } from 'eventsource';
+import reconnecting from 'reconnecting-eventsource';
 import WebSocket from 'ws';
 import { connect } from '../../examples-c/www/push.js';
 import { Inbox, test } from '../harness/host.mjs';
@@ -223,9 +225,52 @@ test('WebSocket, stream and WebSocket again: who stays is told of nobody twice',
 
 // ---- without push.js ----
 
-const urlOf = (host, user, query) => (
-  `http://127.0.0.1:${host.box.upstream}/push?channel=${ROOM}&token=${rights(user)}&${query}`
+const urlOf = (host, user, query, port = host.box.upstream) => (
+  `http://127.0.0.1:${port}/push?channel=${ROOM}&token=${rights(user)}&${query}`
 );
+
+// What an EventSource is told of who is there.
+function usersOf(source) {
+  const users = new Map();
+  const on = (type, change) => source.addEventListener(type, ({ data }) => change(JSON.parse(data)));
+  on('push-presence', (list) => {
+    users.clear();
+    for (const { user, info } of list.users) users.set(user, info);
+  });
+  on('push-join', ({ user, info }) => users.set(user, info));
+  on('push-leave', ({ user }) => users.delete(user));
+  return { users, knows: (wanted) => waitFor(() => [...users.keys()].sort().join() === wanted) };
+}
+
+const ReconnectingEventSource = reconnecting.default ?? reconnecting;
+
+for (const [name, make] of [
+  ['eventsource', (url) => new EventSource(url)],
+  ['event-source-polyfill', (url) => new polyfill.EventSourcePolyfill(url)],
+  ['reconnecting-eventsource', (url) => (
+    new ReconnectingEventSource(url, { eventSourceClass: EventSource, max_retry_time: 100 })
+  )],
+]) {
+  test(`${name}: after a break come what was missed and who is there`, async () => {
+    const host = await start(NOBODY_LEAVES);
+    const source = make(urlOf(host, 'ada', 'presence=1', host.box.port));
+    open.push(() => source.close());
+    const messages = new Inbox();
+    source.addEventListener('message', ({ data }) => messages.put(data));
+    const { knows } = usersOf(source);
+    await knows('ada');
+    await host.publish(ROOM, 'before');
+    assert.equal(await messages.next(), 'before');
+    await host.box.cutWhile(async () => {
+      await enter(host, 'bob', { isDirect: true }).until('open');
+      await host.publish(ROOM, 'during');
+    });
+    assert.equal(await messages.next(), 'during');
+    await knows('ada,bob');
+    await host.publish(ROOM, 'after');
+    assert.equal(await messages.next(), 'after');
+  });
+}
 
 for (const format of ['raw', 'json']) {
   test(`an EventSource, ${format}: who is there comes as events of their own`, async () => {
@@ -233,15 +278,8 @@ for (const format of ['raw', 'json']) {
     const source = new EventSource(urlOf(host, 'ada', `presence=1&format=${format}`));
     open.push(() => source.close());
     const inbox = new Inbox();
-    const users = new Map();
-    source.addEventListener('push-presence', ({ data }) => {
-      users.clear();
-      for (const { user, info } of JSON.parse(data).users) users.set(user, info);
-    });
-    source.addEventListener('push-join', ({ data }) => users.set(JSON.parse(data).user, JSON.parse(data).info));
-    source.addEventListener('push-leave', ({ data }) => users.delete(JSON.parse(data).user));
     source.addEventListener('message', (event) => inbox.put(event));
-    const knows = (wanted) => waitFor(() => [...users.keys()].sort().join() === wanted);
+    const { users, knows } = usersOf(source);
     await knows('ada');
     const bob = enter(host, 'bob', { info: 'Bob', presence: false });
     await knows('ada,bob');
