@@ -96,7 +96,7 @@ fn a_token_says_it() {
     let host = start(&[&BY_TOKEN[..], &[NEVER]].concat());
     let odd = "{\"name\":\"Ada \u{1f600}\"}";
     let query =
-        |info: Value| format!("channel=room&presence=1&transport=stream&token={}", token(json!({"info": info})));
+        |info: Value| format!("channel=room&presence=1&transport=stream&token={}", token(json!({"push.info": info})));
     let mut follower = Follower::of(host.get(&query(odd.into()), ""), "stream");
     follower.until(&format!("ada={odd}"));
     let longest = "x".repeat(1024);
@@ -105,14 +105,14 @@ fn a_token_says_it() {
     let _bob = host.get(&format!("channel=room&transport=sse&token={}", token(json!({"sub": "bob"}))), "");
     follower.until(&format!("ada={longest} bob"));
     for (wrong, why) in [
-        (json!({"info": "x".repeat(1025)}), "1024"),
-        (json!({"info": ""}), "info"),
-        (json!({"info": "a\u{0}b"}), "info"),
-        (json!({"info": 7}), "info"),
-        (json!({"info": true}), "info"),
-        (json!({"info": ["x"]}), "info"),
-        (json!({"info": {"name": "ada"}}), "info"),
-        (json!({"info": "x", "sub": null}), "user"),
+        (json!({"push.info": "x".repeat(1025)}), "1024"),
+        (json!({"push.info": ""}), "info"),
+        (json!({"push.info": "a\u{0}b"}), "info"),
+        (json!({"push.info": 7}), "info"),
+        (json!({"push.info": true}), "info"),
+        (json!({"push.info": ["x"]}), "info"),
+        (json!({"push.info": {"name": "ada"}}), "info"),
+        (json!({"push.info": "x", "sub": null}), "user"),
     ] {
         for query in ["channel=room&presence=1", "channel=room"] {
             let (head, body) = host.get(&format!("{query}&token={}", token(wrong.clone())), "").response();
@@ -126,7 +126,7 @@ fn a_token_says_it() {
 #[test]
 fn a_new_token_on_a_live_connection_says_it_anew() {
     let host = start(&[&BY_TOKEN[..], &[NEVER]].concat());
-    let with = |info: &str| token(json!({"info": info}));
+    let with = |info: &str| token(json!({"push.info": info}));
     let mut tab = host.websocket(&format!("channel=room&token={}", with("one")), true);
     assert_eq!(field(&tab.text(), "type"), "subscribed");
     let observer = token(json!({"sub": null}));
