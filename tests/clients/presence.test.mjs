@@ -360,7 +360,7 @@ test('polls: each brings who is there if that has changed since the version of t
   const third = await poll(`presence=${second.presence}&since=${second.position}`);
   assert.deepEqual(third.messages.map(({ type }) => type), ['message']);
   assert.equal(third.position, id);
-  for (const version of ['1', 'another-life-0']) {
+  for (const version of ['1', 'anotherlife-0']) {
     const answer = await poll(`presence=${version}&since=${id}`);
     assert.deepEqual([answer.messages, answer.position], [[both], id]);
   }
