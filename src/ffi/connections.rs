@@ -78,8 +78,8 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this process.
 /// PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
 /// PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
-/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, or the client's TLS is in the kernel, and the hub
-/// is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
+/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe` or `info`, or the client's TLS is in the kernel, and
+/// the hub is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
 ///
 /// # Safety
 /// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
