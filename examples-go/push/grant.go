@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Grant says what a client may do. It is the answer of the service's own login. The zero Grant allows nothing.
@@ -16,8 +18,9 @@ type Grant struct {
 	User string
 
 	// Info is what those who follow the presence of a channel are told of User (option channel.PATTERN.presence): a name
-	// to show, or JSON. At most 1,024 bytes without control characters. All of them can read it. If the connections of a
-	// user differ in it, that of the one that came last counts. Attached, it needs a hub that knows it: [ErrUnsupported].
+	// to show, or JSON in one line. At most 1,024 bytes of UTF-8 without control characters. All of them can read it. If
+	// the connections of a user differ in it, that of the one that came last counts. Attached, it needs a hub that knows
+	// it: [ErrUnsupported].
 	Info string
 
 	// Channels are the names of the channels that the client may ask for. They are never patterns, so a client's text
@@ -130,8 +133,10 @@ func (g *Grant) checkInfo() error {
 	switch {
 	case len(g.Info) > maxInfo:
 		return invalid("grant", fmt.Sprintf("info: %d bytes; at most %d are allowed", len(g.Info), maxInfo))
-	case strings.IndexByte(g.Info, 0) >= 0:
-		return invalid("grant", "info: control characters are not allowed")
+	case !utf8.ValidString(g.Info):
+		return invalid("grant", "info: not UTF-8")
+	case strings.ContainsFunc(g.Info, unicode.IsControl):
+		return invalid("grant", "info: control characters are not allowed, so JSON has to be in one line")
 	case g.Info != "" && g.User == "":
 		return invalid("grant", "info: it is about a user, and the grant has none")
 	}
