@@ -163,7 +163,7 @@ pub(super) fn push_v1(data: &[u8]) {
     let (data, base64) = match &request {
         ClientRequest::Publish(publication) => (&publication.data, publication.base64),
         ClientRequest::Message { data, base64 } | ClientRequest::Call { data, base64 } => (data, *base64),
-        ClientRequest::Subscribe { .. }
+        ClientRequest::Subscribe(_)
         | ClientRequest::Unsubscribe { .. }
         | ClientRequest::Token { .. }
         | ClientRequest::Ping => return,

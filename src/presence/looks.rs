@@ -29,8 +29,6 @@ pub(crate) struct Member {
 pub(crate) struct Look {
     /// The version of its latest change.
     pub(crate) version: u64,
-    /// The version of everything at this moment.
-    pub(crate) as_of: u64,
     /// The number of members.
     pub(crate) count: usize,
     /// False: only their number may be told.
@@ -43,13 +41,13 @@ pub(crate) struct Look {
 
 impl State {
     pub(super) fn look(&mut self, channel: &str, asked: &Asked<'_>) -> Look {
-        let (as_of, detail) = (self.versions.now, self.bounds.detail);
+        let detail = self.bounds.detail;
         let Some(channel) = self.channels.get_mut(channel) else {
             let (version, none) = (self.versions.forgotten, BTreeMap::new());
             let log = Log::new(version);
             let changes: Vec<_> = asked.since.iter().map(|since| log.since(*since, &none)).collect();
             let needs_list = asked.list || changes.contains(&None);
-            return Look { version, as_of, count: 0, is_list: true, members: needs_list.then(Vec::new), changes };
+            return Look { version, count: 0, is_list: true, members: needs_list.then(Vec::new), changes };
         };
         let count = channel.places.len();
         let is_list = count <= detail;
@@ -68,7 +66,7 @@ impl State {
                 channel.log.restart(channel.version);
             }
         }
-        Look { version: channel.version, as_of, count, is_list, members, changes }
+        Look { version: channel.version, count, is_list, members, changes }
     }
 
     pub(super) fn version(&self) -> u64 {

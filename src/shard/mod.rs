@@ -35,6 +35,7 @@ mod order_tests;
 pub(crate) mod panic_tests;
 #[cfg(test)]
 mod pipelining_tests;
+mod presence;
 #[cfg(test)]
 mod published_tests;
 #[cfg(test)]

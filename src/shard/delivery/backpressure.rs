@@ -118,9 +118,9 @@ impl Outbox {
         self.pieces.iter().filter(|piece| matches!(piece, Piece::Gap(_))).count()
     }
 
-    /// Pieces that wait, but for gaps and positions.
+    /// Pieces that wait, but for gaps, positions and news of presence.
     fn waiting(&self) -> usize {
-        let told = |piece: &&Piece| matches!(piece, Piece::Gap(_) | Piece::Position(_));
+        let told = |piece: &&Piece| matches!(piece, Piece::Gap(_) | Piece::Position(_) | Piece::News(_));
         self.pieces.len() - self.pieces.iter().filter(told).count()
     }
 
