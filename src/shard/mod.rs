@@ -13,6 +13,8 @@ mod crowd_client_tests;
 #[cfg(test)]
 mod crowd_polling_tests;
 #[cfg(test)]
+mod crowd_presence_tests;
+#[cfg(test)]
 mod crowd_reading_tests;
 #[cfg(test)]
 mod crowd_tests;
