@@ -1,16 +1,14 @@
 //! The options of presence, as its owner and the shards ask for them.
 
 use crate::config::Config;
+use crate::grant::Grant;
 use crate::hub::{is_pattern, user_of};
 use crate::presence::Bounds;
+use std::sync::Arc;
 
 /// The bounds.
 pub(crate) fn bounds(config: &Config) -> Bounds {
-    Bounds {
-        grace_ms: config.presence_grace.as_millis() as u64,
-        detail: config.presence_detail,
-        total: config.presence_total,
-    }
+    Bounds { grace_ms: config.presence_grace_ms, detail: config.presence_detail, total: config.presence_total }
 }
 
 /// Whether any channel may have presence.
@@ -27,6 +25,12 @@ pub(crate) fn is_switched(before: &Config, now: &Config) -> bool {
 /// its user. Others can't be followed.
 pub(crate) fn is_named(config: &Config, name: &str) -> bool {
     !is_pattern(name) && !(config.user_channel && user_of(name).is_some())
+}
+
+/// The user of a grant, if it is one whom others may see. A name that ends in `*` is that of a service and not of a
+/// visitor: no channel of a user can have it, so it is free for that.
+pub(crate) fn visitor(grant: &Grant) -> Option<&Arc<str>> {
+    grant.user().filter(|user| !is_pattern(user))
 }
 
 /// Whether those who have a channel are its members.

@@ -174,9 +174,7 @@ pub(super) fn push_v1(data: &[u8]) {
             }
             return;
         }
-        ClientRequest::Unsubscribe { .. }
-        | ClientRequest::Token { .. }
-        | ClientRequest::Ping => return,
+        ClientRequest::Unsubscribe { .. } | ClientRequest::Token { .. } | ClientRequest::Ping => return,
     };
     if let Ok(bytes) = payload(data, base64) {
         assert!(bytes.len() <= data.len());

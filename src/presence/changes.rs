@@ -72,8 +72,7 @@ impl Log {
         users.sort_unstable_by_key(|(at, ..)| *at);
         let after = |user: &Arc<str>| places.get(user).map(|place| place.info.clone());
         let others = users.into_iter().map(|(_, user, before)| (user, before, after(user)));
-        let others: Vec<(&Arc<str>, &Before, Before)> =
-            others.filter(|(_, before, after)| *before != after).collect();
+        let others: Vec<(&Arc<str>, &Before, Before)> = others.filter(|(_, before, after)| *before != after).collect();
         let added = others.iter().filter(|(_, before, _)| before.is_none()).count();
         let gone = others.iter().filter(|(.., after)| after.is_none()).count();
         let mut count = places.len() + gone - added;

@@ -54,10 +54,8 @@ impl State {
         let since = |since: &u64| channel.log.since(*since, &channel.places).filter(|_| is_list);
         let changes: Vec<_> = asked.since.iter().map(since).collect();
         let needs_list = asked.list || changes.contains(&None);
-        let member = |(user, place): (&Arc<str>, &super::places::Place)| Member {
-            user: user.clone(),
-            info: place.info.clone(),
-        };
+        let member =
+            |(user, place): (&Arc<str>, &super::places::Place)| Member { user: user.clone(), info: place.info.clone() };
         let members = (is_list && needs_list).then(|| channel.places.iter().map(member).collect());
         if let Some(shard) = asked.shard {
             channel.promised &= !bit(shard);

@@ -174,8 +174,7 @@ impl World {
     }
 
     fn enter(&mut self) {
-        let (channel, user) =
-            (CHANNELS[self.random.below(CHANNELS.len())], USERS[self.random.below(USERS.len())]);
+        let (channel, user) = (CHANNELS[self.random.below(CHANNELS.len())], USERS[self.random.below(USERS.len())]);
         let info = INFOS[self.random.below(INFOS.len())];
         let visit = Visit { channel, user: &Arc::from(user), info };
         let entered = self.presence.enter(visit, self.naive.now);

@@ -57,7 +57,8 @@ mod tests {
         let text = life.text(u64::MAX);
         assert_eq!((life.read(&text), other.read(&text)), (Some(u64::MAX), None));
         assert!(is_version(&text) && is_version(&other.text(u64::MAX)) && other.text(u64::MAX).len() <= MAX_VERSION);
-        for wrong in ["", "1", "-", "a-", "-1", "a-b", "A-1", "a-1-2", "true", "a 1", &format!("{}-1", "a".repeat(39))] {
+        for wrong in ["", "1", "-", "a-", "-1", "a-b", "A-1", "a-1-2", "true", "a 1", &format!("{}-1", "a".repeat(39))]
+        {
             assert!(!is_version(wrong) && life.read(wrong).is_none(), "{wrong}");
         }
     }

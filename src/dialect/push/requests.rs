@@ -159,9 +159,13 @@ mod tests {
         let (_, ask) =
             ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
         let by_name = |ask: Result<ClientRequest<'static>, Refused>| match ask {
-            Ok(ClientRequest::Subscribe(ClientSubscription { name, by_pattern, since: None, last, follows: false })) => {
-                (name.into_owned(), by_pattern, last)
-            }
+            Ok(ClientRequest::Subscribe(ClientSubscription {
+                name,
+                by_pattern,
+                since: None,
+                last,
+                follows: false,
+            })) => (name.into_owned(), by_pattern, last),
             other => panic!("{other:?}"),
         };
         assert_eq!(by_name(ask), ("a".into(), false, Some(3)));
@@ -227,9 +231,12 @@ mod tests {
 
     #[test]
     fn a_client_follows_who_is_there_if_it_says_so() {
-        for (member, expected) in
-            [("", false), (r#","presence":true"#, true), (r#","presence":null"#, false), (r#","presence":false"#, false)]
-        {
+        for (member, expected) in [
+            ("", false),
+            (r#","presence":true"#, true),
+            (r#","presence":null"#, false),
+            (r#","presence":false"#, false),
+        ] {
             let text = format!(r#"{{"type":"subscribe","channel":"a"{member}}}"#);
             let Ok(ClientRequest::Subscribe(subscription)) = ClientRequest::read(text.as_bytes()).1 else {
                 panic!("{text}")

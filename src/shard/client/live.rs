@@ -17,11 +17,7 @@ use std::sync::Arc;
 
 impl Shard {
     /// Subscribes to a channel, or to a pattern (`by_pattern`).
-    pub(in crate::shard) fn subscribe_live(
-        &mut self,
-        index: u32,
-        subscription: &ClientSubscription<'_>,
-    ) -> Answer {
+    pub(in crate::shard) fn subscribe_live(&mut self, index: u32, subscription: &ClientSubscription<'_>) -> Answer {
         let ClientSubscription { name, by_pattern, since, last, follows } = subscription;
         let (name, by_pattern, follows) = (&**name, *by_pattern, *follows);
         self.check_name(name, by_pattern)?;

@@ -80,14 +80,7 @@ impl Follows {
 
     /// A connection follows a channel. `name` is called if nobody has done so. A poll is looked at when there is news: it
     /// knows the rest.
-    pub(super) fn add(
-        &mut self,
-        index: u32,
-        channel: &str,
-        known: Known,
-        now: u64,
-        name: impl FnOnce() -> Arc<str>,
-    ) {
+    pub(super) fn add(&mut self, index: u32, channel: &str, known: Known, now: u64, name: impl FnOnce() -> Arc<str>) {
         let name = match self.channels.get_key_value(channel) {
             Some((name, _)) => name.clone(),
             None => name(),
@@ -170,8 +163,7 @@ impl Follows {
         let Some(followed) = self.channels.get_mut(&channel) else { return Some((channel, Vec::new())) };
         followed.look_at = None;
         followed.looked_at = Some(now);
-        let followers: Vec<(u32, Known)> =
-            followed.followers.iter().map(|(index, known)| (*index, *known)).collect();
+        let followers: Vec<(u32, Known)> = followed.followers.iter().map(|(index, known)| (*index, *known)).collect();
         if followers.is_empty() {
             self.channels.remove(&channel);
             if self.channels.capacity() > 1024 && self.channels.len() * 8 < self.channels.capacity() {

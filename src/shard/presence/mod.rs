@@ -10,5 +10,5 @@ mod switching;
 mod telling;
 #[cfg(test)]
 mod telling_tests;
-pub(super) mod visits;
 mod visiting;
+pub(super) mod visits;

@@ -1,7 +1,7 @@
 //! Connections enter channels, and leave them.
 
 use super::visits::Place;
-use crate::context::presence::{has_members, is_used};
+use crate::context::presence::{has_members, is_used, visitor};
 use crate::grant::Grant;
 use crate::http::request::Subscribe;
 use crate::log::Level;
@@ -37,7 +37,7 @@ impl Shard {
     }
 
     fn enter_as(&mut self, index: u32, name: &str, grant: &Grant) {
-        let (Some(user), now) = (grant.user(), self.turn.now) else { return };
+        let (Some(user), now) = (visitor(grant), self.turn.now) else { return };
         let known = self.context.presence.enter(Visit { channel: name, user, info: grant.info() }, now);
         let is_member = known.is_some();
         if !is_member && !self.side.visits.has(index, name) {
