@@ -88,6 +88,8 @@ pub struct CommonMetrics {
     pub(crate) lost: AtomicU64,
     /// The last reload has failed.
     pub(crate) reload_failed: AtomicBool,
+    /// The losses of slow clients, by channel.
+    pub(crate) losses: losses::Losses,
     /// When the process was started, in milliseconds since 1970, once somebody has asked.
     started_ms: OnceLock<u64>,
     /// Connections to `listen` whose TLS handshake was done.

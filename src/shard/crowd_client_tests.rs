@@ -1,5 +1,6 @@
 //! A client of the crowd: its socket, TLS over it if it speaks that, and the objects that it reads from it.
 
+use super::crowd_presence_tests::Follower;
 use super::sink_tests::mask;
 use crate::framing::inflate::Inflater;
 use crate::hub::ClientId;
@@ -35,6 +36,8 @@ pub(super) struct Client {
     pub(super) told: Told,
     /// What it has asked for: of which channel, from where.
     pub(super) asked: VecDeque<(&'static str, Ask)>,
+    /// Its user, and what it shows of who is there.
+    pub(super) presence: Follower,
 }
 
 pub(super) enum Kind {

@@ -27,6 +27,7 @@ impl World {
         let seq = value["id"].as_str().map(|id| id.rsplit('-').next().unwrap().parse::<u64>().unwrap());
         let client = &mut self.clients[number];
         match value["type"].as_str().unwrap() {
+            "presence" | "join" | "leave" => client.presence.take(value),
             kind @ ("message" | "broadcast" | "gap" | "end" | "position") => {
                 let Some(seq) = seq else { return assert_eq!(kind, "end") };
                 self.take_one(number, (channel, seq), kind, value);
@@ -35,6 +36,7 @@ impl World {
             "unsubscribed" => {
                 assert_eq!(client.asked.pop_front(), Some((channel, Ask::Leave)), "{value}");
                 assert!(client.has(channel), "{value}");
+                client.presence.unfollow(channel);
                 client.named.retain(|name| *name != channel);
                 client.patterns.retain(|name| *name != channel);
                 client.read.remove(channel);
@@ -156,7 +158,10 @@ impl World {
         let client = &mut self.clients[number];
         match name.ends_with('*') {
             _ if ask == Ask::Url => {}
-            false => client.named.push(name),
+            false => {
+                client.named.push(name);
+                client.presence.follow(name);
+            }
             true => {
                 client.patterns.push(name);
                 client.read.insert(name, (Some(from).filter(|_| !told.gap), seq));
