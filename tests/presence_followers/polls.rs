@@ -69,6 +69,7 @@ fn a_message_answers_as_well_and_nothing_is_told_twice() {
 fn what_changes_between_two_polls_answers_the_second_at_once() {
     let host = start(&[AT_ONCE]);
     let mut witness = Follower::new(&host, "stream", None, "");
+    witness.until("");
     let mut poll = Poller::new(&host, None, "");
     poll.until("");
     let mut there = Vec::new();
