@@ -2,7 +2,7 @@
 
 use super::common::{field, until, PATIENCE};
 use super::followers::{ask, enter, Follower, Poller, FOLLOWING};
-use super::{members, reload, start, subscriptions, AT_ONCE, NEVER, ON};
+use super::{members, reload, start, subscriptions, AT_ONCE, NEVER};
 use std::time::Instant;
 
 /// A user's name and an info that need escapes, and what they look like in JSON.
@@ -148,7 +148,7 @@ fn a_connection_is_told_of_each_of_its_channels() {
 fn a_channel_without_presence_is_served_and_a_reload_turns_it_on_and_off() {
     let host = start(&[NEVER]);
     let off = [("channel.room.presence", "false"), NEVER];
-    host.server.reload(&super::builder(&off)).unwrap();
+    reload(&host, &off);
     let mut followers = FOLLOWING.map(|transport| Follower::new(&host, transport, None, ""));
     followers.iter_mut().for_each(|follower| follower.until("off"));
     let mut poll = Poller::new(&host, None, "");
@@ -164,13 +164,13 @@ fn a_channel_without_presence_is_served_and_a_reload_turns_it_on_and_off() {
     let mut messages = Vec::new();
     for _ in 0..2 {
         poll.send("");
-        host.server.reload(&super::builder(&[ON, NEVER])).unwrap();
+        reload(&host, &[NEVER]);
         followers.iter_mut().for_each(|follower| follower.until("ada"));
         while poll.rooms.shown("room") != "ada" {
             messages.extend(poll.answer());
             poll.send("");
         }
-        host.server.reload(&super::builder(&off)).unwrap();
+        reload(&host, &off);
         followers.iter_mut().for_each(|follower| follower.until("off"));
         while poll.rooms.shown("room") != "off" {
             messages.extend(poll.answer());

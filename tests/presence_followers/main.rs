@@ -25,13 +25,17 @@ const AT_ONCE: (&str, &str) = ("presence_grace", "0s");
 /// Whoever has gone stays as long as a test takes.
 const NEVER: (&str, &str) = ("presence_grace", "1h");
 
+/// The channel has presence. Even on a slow machine no connection of a client that polls ends before its first request,
+/// or between two.
+const USUAL: [(&str, &str); 4] = [ON, ("threads", "2"), ("head_timeout", "10m"), ("keep_alive", "1h")];
+
 fn start(options: &[(&str, &str)]) -> Host {
-    Host::start(&[&[ON, ("threads", "2")], options].concat())
+    Host::start(&[&USUAL[..], options].concat())
 }
 
 /// Sets other options. Those of `start` stay.
 fn reload(host: &Host, options: &[(&str, &str)]) {
-    host.server.reload(&builder(&[&[ON, ("threads", "2")], options].concat())).unwrap();
+    host.server.reload(&builder(&[&USUAL[..], options].concat())).unwrap();
 }
 
 fn subscriptions(host: &Host, count: u64) {
