@@ -1,25 +1,33 @@
 //! A hub with a log on a disk, and hubs that start again.
 
 use super::common::folder::Folder;
+use super::common::{Host, PATIENCE};
 use super::followers::{ask, enter, Follower, Poller, FOLLOWING};
 use super::{members, start, AT_ONCE, NEVER};
+
+/// Stops a hub whose clients have gone, and waits until its log is closed, however busy the disk is.
+fn close(host: Host) {
+    host.server.stop(PATIENCE);
+}
 
 #[test]
 fn a_hub_with_a_log_on_the_disk_has_presence_and_forgets_it_with_its_life() {
     let log = Folder::new("presence");
     let engine = log.engine();
     for sync in ["interval", "always"] {
-        let options = [NEVER, ("engine", &*engine), ("engine_sync", sync)];
+        // The time limit is one that no slow disk reaches.
+        let options = [NEVER, ("engine", &*engine), ("engine_sync", sync), ("engine_timeout", "1m")];
         let host = start(&options);
         let position = host.publish("room", "<before>");
-        let _there = ["ada", "bob"].map(|user| enter(&host, "stream", user, None));
+        let there = ["ada", "bob"].map(|user| enter(&host, "stream", user, None));
         let mut follower = Follower::new(&host, "sse", None, "");
         follower.until("ada bob");
         let mut poll = Poller::new(&host, None, "");
         poll.until("ada bob");
-        host.stop();
+        drop((there, follower, poll.client));
+        close(host);
         let host = start(&options);
-        let _carl = enter(&host, "stream", "carl", None);
+        let carl = enter(&host, "stream", "carl", None);
         members(&host, 1);
         // What was missed comes from the log, and those who were there before have not come back.
         host.publish("room", "<after>");
@@ -31,7 +39,8 @@ fn a_hub_with_a_log_on_the_disk_has_presence_and_forgets_it_with_its_life() {
         again.version = poll.version;
         assert_eq!(again.poll(""), ["<after>"]);
         assert_eq!(again.rooms.shown("room"), "carl");
-        host.stop();
+        drop((carl, again));
+        close(host);
     }
 }
 
