@@ -152,8 +152,7 @@ fn a_channel_without_presence_is_served_and_a_reload_turns_it_on_and_off() {
     let mut followers = FOLLOWING.map(|transport| Follower::new(&host, transport, None, ""));
     followers.iter_mut().for_each(|follower| follower.until("off"));
     let mut poll = Poller::new(&host, None, "");
-    poll.poll("");
-    assert_eq!(poll.rooms.shown("room"), "off");
+    poll.until("off");
     assert!(followers[1].rooms.told.contains(&r#"{"type":"presence","channel":"room","off":true}"#.to_owned()));
     // Who is there before is a member when it is on.
     let _ada = enter(&host, "stream", "ada", None);
