@@ -97,6 +97,12 @@ impl Presence {
         self.change(now, |state| state.reconfigure(bounds, switched));
     }
 
+    /// One more shard has options by which other channels have presence. Until now it has told its clients what was so
+    /// by those of before, with versions that are newer than [`Self::reconfigure`] by another shard.
+    pub(crate) fn switch(&self, now: u64) {
+        self.change(now, State::switch);
+    }
+
     /// A shard has followers of a channel, and gets news of it.
     pub(crate) fn follow(&self, shard: usize, channel: &str) -> Arc<str> {
         self.lock().follow(shard, channel)

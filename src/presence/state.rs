@@ -199,8 +199,7 @@ impl State {
     pub(super) fn reconfigure(&mut self, bounds: Bounds, switched: bool) {
         let before = std::mem::replace(&mut self.bounds, bounds);
         if switched {
-            self.versions.now += 1;
-            self.versions.switched = self.versions.now;
+            self.switch();
         }
         let is_other = |channel: &Channel| {
             let members = channel.places.len();
@@ -215,6 +214,12 @@ impl State {
             }
             self.promise(&name);
         }
+    }
+
+    /// Other channels have presence, so no version of before says what a client knows.
+    pub(super) fn switch(&mut self) {
+        self.versions.now += 1;
+        self.versions.switched = self.versions.now;
     }
 
     pub(super) fn figures(&self) -> Figures {

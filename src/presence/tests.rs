@@ -183,6 +183,11 @@ fn a_channel_is_remembered_for_a_while_so_that_polls_need_not_ask_again() {
     presence.reconfigure(BOUNDS, true, 70_000);
     assert_eq!(presence.known_version(&text), None, "another channel may have presence now");
     assert_eq!(presence.known_version(&presence.version_text(known + 1000)), None);
+    // Another shard has answered with its old options meanwhile.
+    let text = presence.version_text(presence.version());
+    assert!(presence.known_version(&text).is_some());
+    presence.switch(70_000);
+    assert_eq!(presence.known_version(&text), None, "that shard has other options now");
 }
 
 #[test]

@@ -23,6 +23,9 @@ impl Shard {
         if !switched || !(is_used(before) || is_used(&config)) {
             return;
         }
+        if self.handle.number != 0 {
+            self.context.presence.switch(now);
+        }
         let open = self.conns.iter().filter(|(_, conn)| matches!(conn.phase, Phase::Open(_)));
         for index in open.map(|(index, _)| index as u32).collect::<Vec<_>>() {
             self.leave_switched_off(index, &config);
