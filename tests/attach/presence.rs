@@ -117,7 +117,10 @@ fn older_hub(path: &str, behind: &str) {
                 continue;
             }
             let Ok(mut hub) = UnixStream::connect(&behind) else { continue };
-            hub.write_all(&hello).unwrap();
+            // If this comes late, the hub has closed. The host comes again.
+            if hub.write_all(&hello).is_err() {
+                continue;
+            }
             let pairs = [(host.try_clone(), hub.try_clone()), (Ok(hub), Ok(host))];
             for (mut from, mut into) in pairs.map(|(from, into)| (from.unwrap(), into.unwrap())) {
                 std::thread::spawn(move || {
