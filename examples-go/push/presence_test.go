@@ -36,8 +36,9 @@ func TestASubscriptionIsToldWhoIsThere(t *testing.T) {
 
 	response, _ := get(t, http.DefaultClient, service.URL+"/push?transport=stream", nil)
 	wantPresence(t, sub, push.Presence{Join: &push.Member{User: "ada", Info: `{"name":"Ada"}`}, Count: 1})
-	grant.Info = "Countess"
-	if err := srv.Renew(event(t, events, push.Connected).Conn, grant); err != nil {
+	renewed := grant // the handler's goroutine has read the other one
+	renewed.Info = "Countess"
+	if err := srv.Renew(event(t, events, push.Connected).Conn, renewed); err != nil {
 		t.Fatal(err)
 	}
 	wantPresence(t, sub, push.Presence{Join: &push.Member{User: "ada", Info: "Countess"}, Count: 1})
