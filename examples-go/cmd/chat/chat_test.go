@@ -89,6 +89,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	cleo := enter(t, browser, chat.URL, "Cleo")
 	all := append(both, "Ada: first while he was away", "Ada: second while he was away", "Ben: do you hear me?")
 	wantTranscript(t, cleo, all...)
+	ada.Wait(t, people+` === "Ada,Ben,Cleo"`)
 	cleo.Evaluate(t, `[...document.querySelectorAll("#rooms button")].find((b) => b.textContent === "kitchen").click()`)
 	cleo.Wait(t, people+` === "Cleo"`)
 	// She has left the room before, and takes no part in it any more.
