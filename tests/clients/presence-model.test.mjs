@@ -7,6 +7,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import '../harness/clock.mjs'; // its long timers do not run: no request is given up because this process stood still
 import { test } from '../harness/host.mjs';
 import { open } from '../harness/opened.mjs';
 
