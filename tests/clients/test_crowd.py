@@ -54,7 +54,7 @@ def crowds(port, mark, end, *presence):
 @pytest.mark.parametrize("with_presence", [False, True])
 def test_a_broadcast_reaches_all(descriptors, start, with_presence):
     """With presence each is a user, and each channel has more of them than are told by name: all get the number."""
-    options, presence = ["poll_timeout=1h", "heartbeat=1h"], ()
+    options, presence = ["poll_timeout=1h", "heartbeat=1h", "head_timeout=10m"], ()
     if with_presence:
         options += ["auth=jwt", f"jwt_secret={SECRET}", "channel.*.presence=true"]
         presence = (SECRET, str(SUBSCRIBERS // CHANNELS))
