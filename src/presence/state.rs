@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// How many members leave in one go, under one lock.
 const AT_ONCE: usize = 512;
-/// How long a channel is remembered that has no members and no followers. A client that polls is no follower between two
-/// polls, and its version must still say something then.
+/// How long a channel is remembered that has no members and no followers. A client that polls is no follower between
+/// two polls, and its version must still say something then.
 const LINGER_MS: u64 = 60_000;
 /// The most channels that are remembered so.
 const MAX_IDLE: usize = if cfg!(test) { 3 } else { 10_000 };

@@ -10,7 +10,8 @@ const LONGEST_GRACE_MS: u64 = 3_600_000;
 
 impl Shard {
     /// Options have changed. Connections enter the channels that have presence now, and leave those that have none any
-    /// more. Those who follow are told anew. If other channels have presence, this looks at all connections in one turn.
+    /// more. Those who follow are told anew. If other channels have presence, this looks at all connections in one
+    /// turn.
     pub(in crate::shard) fn reconfigure_presence(&mut self, before: &Config) {
         let (config, now) = (self.config.clone(), self.turn.now);
         let switched = is_switched(before, &config);
