@@ -142,6 +142,10 @@ FIGURES = [
         "publishing from 4 threads to 4 channels, over 1 thread", "publish-threads", "libpush", "four_over_one", 0.9,
         at_least=True,
     ),
+    Figure(
+        "publishing beside 10,000 patterns of which one fits, over none", "publish-patterns", "libpush",
+        "patterns_fit_over_none", 2.0,
+    ),
     Figure("CPU per delivery, 19,000 subscribers over 1,000", "scale", "libpush", "growth", 1.1),
     Figure("publish with 1,000,000 channels over 1", "channels", "libpush", "among_over_alone", 1.2),
     Figure(

@@ -266,6 +266,15 @@ SCENARIOS = [
         ), True, OURS,
     ),
     Scenario(
+        "publish-patterns", "Publishing 100 B in the hub, beside 10,000 patterns of clients", OURS, _program("patterns"),
+        (
+            _ratio("patterns_fit_over_none", "one fits, over none"),
+            _ratio("patterns_unfit_over_none", "none fits, over none"),
+            _ratio("patterns_changed_over_none", "for the first time since patterns changed, 64 lengths, over none"),
+            _ns("patterns_none_ns", "without patterns"),
+        ), True, OURS,
+    ),
+    Scenario(
         "publish-attached", "push_publish of 100 B from an attached process, to pushd", OURS,
         _micro("attached", nginx.PUSHD, paths.RUN),
         (
