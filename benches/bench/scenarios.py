@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from . import cluster, killed, load, nginx, paths, tls
+from . import before, cluster, killed, load, nginx, paths, tls
 from .load import Load
 
 SHORT_MESSAGES = 10
@@ -266,7 +266,13 @@ SCENARIOS = [
         ), True, OURS,
     ),
     Scenario(
-        "publish-patterns", "Publishing 100 B in the hub, beside 10,000 patterns of clients", OURS, _program("patterns"),
+        "publish-before", "push_publish of 100 B, without subscribers and patterns, over an earlier build",
+        ("libpush", "libpush-before"), before.publishing, (Metric("alone_ns", "a call", "ns", 0),),
+        base="libpush-before",
+    ),
+    Scenario(
+        "publish-patterns", "Publishing 100 B in the hub, beside 10,000 patterns of clients", OURS,
+        _program("patterns"),
         (
             _ratio("patterns_fit_over_none", "one fits, over none"),
             _ratio("patterns_unfit_over_none", "none fits, over none"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 from urllib.parse import quote
 
-from . import cluster, nginx, paths, peers, tls
+from . import before, cluster, nginx, paths, peers, tls
 from .process import Process, free_port
 
 FLOOR, LIBPUSH, PEER = "floor", "libpush", "peer"
@@ -47,6 +47,8 @@ class Server:
         if self.kind == PEER:
             program = self.name.removesuffix("-nodes").removesuffix("-tls")
             return peers.absent(program) or (self.name.endswith("-nodes") and cluster.absent())
+        if self.name == "libpush-before":
+            return before.absent()
         if self.name == "libpush-nodes" and cluster.absent():
             return cluster.absent()
         if self.name == "libpush-tls-kernel" and tls.kernel_absent():
@@ -182,6 +184,7 @@ SERVERS = [
         "libpush", "libpush in a C server", LIBPUSH, _SUBSCRIBE,
         Publish("/publish?channel=bench"), _legacy,
     ),
+    Server("libpush-before", "libpush of an earlier build", LIBPUSH, {}, Publish(""), lambda ports: [], port_count=0),
     _with_control("libpush-own", "libpush, own listener", _own_listener),
     _with_control("libpush-tls", "libpush, own listener, TLS", lambda ports: tls.libpush(ports, _control(ports))),
     _with_control(
