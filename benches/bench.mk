@@ -15,7 +15,7 @@ BENCH_ARGS ?=
 BENCH_LOAD := benches/load
 BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
-	long_poll.c publisher.c secure.c storm.c handshakes.c)
+	long_poll.c needle.c publisher.c secure.c storm.c handshakes.c)
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish engine \
 	patterns shared-log bare-redis stamps tls-floor)
