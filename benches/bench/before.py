@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from . import paths
+from .process import ServerError
 
 FOLDER = paths.RUN / "before"
 TIMEOUT_S = 150
@@ -20,27 +21,31 @@ def absent():
     return None if _library().is_file() else "BEFORE= names no libpush.so of an earlier build"
 
 
-def _environment():
-    """The dynamic linker looks into LD_LIBRARY_PATH before the path that the program has in itself."""
+def command(words):
+    """Runs a program of benches/load with the earlier library. The calls that it makes are in both. The dynamic linker
+    looks into LD_LIBRARY_PATH before the path that the program has in itself."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     link = FOLDER / "libpush.so.0"
     link.unlink(missing_ok=True)
     link.symlink_to(_library().resolve())
-    return {**os.environ, "LD_LIBRARY_PATH": str(FOLDER)}
+    words = ["env", f"LD_LIBRARY_PATH={FOLDER}", *map(str, words)]
+    # A run with the wrong library would show no difference, whatever there is. With this variable the dynamic linker
+    # lists the libraries, and runs nothing.
+    listing = [*words[:2], "LD_TRACE_LOADED_OBJECTS=1", words[2]]
+    listed = subprocess.run(listing, capture_output=True, text=True, timeout=TIMEOUT_S)
+    if str(link) not in listed.stdout:
+        raise ServerError(f"{words[2]} does not take {link}: {(listed.stderr or listed.stdout).strip()[:200]}")
+    return words
 
 
 def publishing(server, quick):
-    """`publish alone`. Both are one binary: the calls that it makes are in both libraries."""
-    words, environment = [str(paths.BIN / "publish"), "alone"], dict(os.environ)
-    if server.name == "libpush-before":
-        environment = _environment()
-        # A run with the wrong library would show no difference, whatever there is. With this variable the dynamic
-        # linker lists the libraries, and runs nothing.
-        listing = {**environment, "LD_TRACE_LOADED_OBJECTS": "1"}
-        listed = subprocess.run(words, env=listing, capture_output=True, text=True, timeout=TIMEOUT_S)
-        if str(FOLDER) not in listed.stdout:
-            return {"fault": f"the program does not take the library of {FOLDER}"}
-    result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
+    """`publish alone`, which measures push_publish on its caller."""
+    words = [str(paths.BIN / "publish"), "alone"]
+    try:
+        words = command(words) if server.name == "libpush-before" else words
+        result = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except (ServerError, subprocess.TimeoutExpired) as error:
+        return {"fault": str(error)[:300]}
     if result.returncode:
         return {"fault": result.stderr.strip()[-200:] or f"status {result.returncode}"}
     return {**json.loads(result.stdout), "fault": None}
