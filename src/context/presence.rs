@@ -24,7 +24,8 @@ pub(crate) fn is_switched(before: &Config, now: &Config) -> bool {
 /// Whether a client has a channel by a name that it or its grant has named: not by a pattern, and not as the channel of
 /// its user. Others can't be followed.
 pub(crate) fn is_named(config: &Config, name: &str) -> bool {
-    !is_pattern(name) && !(config.user_channel && user_of(name).is_some())
+    let is_of_a_user = config.user_channel && user_of(name).is_some();
+    !is_pattern(name) && !is_of_a_user
 }
 
 /// The user of a grant, if it is one whom others may see. A name that ends in `*` is that of a service and not of a

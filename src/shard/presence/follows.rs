@@ -29,6 +29,9 @@ pub(in crate::shard) enum Known {
     Poll(Option<u64>),
 }
 
+/// A connection, and what it knows.
+pub(super) type Follower = (u32, Known);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Follows {
@@ -157,7 +160,7 @@ impl Follows {
     }
 
     /// A channel that is to be looked at now, with its followers. One that has none is forgotten.
-    pub(super) fn next_look(&mut self, now: u64) -> Option<(Arc<str>, Vec<(u32, Known)>)> {
+    pub(super) fn next_look(&mut self, now: u64) -> Option<(Arc<str>, Vec<Follower>)> {
         let due = self.looks.first().is_some_and(|(at, _)| *at <= now);
         let (_, channel) = due.then(|| self.looks.pop_first()).flatten()?;
         let Some(followed) = self.channels.get_mut(&channel) else { return Some((channel, Vec::new())) };

@@ -47,7 +47,7 @@ impl Shard {
             if followers.is_empty() {
                 self.context.presence.unfollow(number, &channel, now);
             } else {
-                self.look_at(&channel, followers);
+                self.tell_of(&channel, followers);
             }
         }
         self.side.follows.shown.clear();
@@ -80,7 +80,7 @@ impl Shard {
     }
 
     /// Looks at a channel, and tells its followers. One list is made for all of them, and none for those without room.
-    fn look_at(&mut self, channel: &Arc<str>, followers: Vec<(u32, Known)>) {
+    fn tell_of(&mut self, channel: &Arc<str>, followers: Vec<(u32, Known)>) {
         let now = self.turn.now;
         let (ready, without_room): (Vec<_>, Vec<_>) =
             followers.into_iter().partition(|(index, known)| self.has_room_for_news(*index, *known));

@@ -155,7 +155,7 @@ mod tests {
         assert!(visits.has(7, "a") && !visits.has(7, "d") && !visits.has(8, "a"));
         let names = |visits: &Visits| visits.of(7).map_or(0, |visitor| visitor.places.len());
         assert_eq!(names(&visits), 3);
-        assert_eq!(visits.take(7, "b").unwrap().1.channel, "b".into());
+        assert_eq!(&*visits.take(7, "b").unwrap().1.channel, "b");
         assert!(visits.take(7, "b").is_none());
         assert_eq!(visits.take_all(7).unwrap().places.len(), 2);
         assert!(visits.take_all(7).is_none() && visits.is_empty());
