@@ -22,7 +22,7 @@ impl Shard {
         let (name, by_pattern, follows) = (&**name, *by_pattern, *follows);
         self.check_name(name, by_pattern)?;
         if by_pattern && follows {
-            let message = "nobody can follow who is on the channels of a pattern; name channels";
+            let message = "presence is of a channel and not of a pattern: leave it out, or name the channel";
             return Err(Refused::new("presence", message));
         }
         let conn = &self.conns[index as usize];
