@@ -7,7 +7,7 @@
 //! that leaves a client out does not come to it, but its position does, or something that leads further. Who follows a
 //! channel shows in the end who is there.
 
-use super::crowd_client_tests::{Ask, Client, Kind, Told};
+use super::crowd_client_tests::{Ask, Client, Kind, Requests, Told};
 use super::crowd_polling_tests::{request, Polls};
 use super::crowd_presence_tests::{Follower, USERS};
 use super::crowd_reading_tests::fits;
@@ -216,8 +216,7 @@ impl World {
             named,
             patterns,
             read,
-            told: Told::default(),
-            asked,
+            requests: Requests { asked, told: Told::default() },
             presence,
         };
         assert!(client.send(bytes.split_off(cut)), "a socket has room for a request");
@@ -255,7 +254,7 @@ impl World {
         let (ask, frame) = self.request(self.clients[client].presence.follows);
         let client = &mut self.clients[client];
         if matches!(client.kind, Kind::WebSocket) && !client.closed && client.send(frame) {
-            client.asked.push_back(ask);
+            client.requests.asked.push_back(ask);
         }
     }
 
@@ -289,7 +288,8 @@ impl World {
             if client.closed {
                 continue;
             }
-            assert!(client.head && client.asked.is_empty(), "{} requests have no answer", client.asked.len());
+            let asked = &client.requests.asked;
+            assert!(client.head && asked.is_empty(), "{} requests have no answer", asked.len());
             for (channel, reached) in &client.on {
                 let missing = self.between(channel, *reached, u64::MAX);
                 assert!(missing.is_empty(), "{channel}: {missing:?} never came");

@@ -354,6 +354,23 @@ async function run({ connect }, seed, turns = 20_000) {
         chosen.delete(channel);
         push.unsubscribe(channel);
         shown.forget(channel);
+      } else if (what === 8 && channel !== KEPT && wanted.has(channel)) {
+        // It leaves and comes back at once, while news is under way.
+        for (let moves = 0; moves < 4; moves++) hub.move();
+        for (let left = 1 + hub.below(3); left > 0; left--) await turn();
+        push.unsubscribe(channel);
+        shown.forget(channel);
+        chosen.set(channel, true);
+        push.subscribe(channel, null, { presence: true });
+      } else if (what === 9) {
+        // It changes its mind again while it still catches up with what it missed by the change before.
+        for (const presence of [!follows(KEPT), follows(KEPT)]) {
+          hub.publish(KEPT);
+          chosen.set(KEPT, presence);
+          push.subscribe(KEPT, null, { presence });
+          if (!presence) shown.forget(KEPT);
+          for (let left = hub.below(6); left > 0; left--) await turn();
+        }
       }
       for (let left = hub.below(4); left > 0; left--) await turn();
     }
