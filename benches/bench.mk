@@ -15,10 +15,10 @@ BENCH_ARGS ?=
 BENCH_LOAD := benches/load
 BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
-	long_poll.c publisher.c secure.c storm.c handshakes.c)
+	long_poll.c needle.c publisher.c secure.c storm.c handshakes.c)
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish engine \
-	shared-log bare-redis stamps tls-floor)
+	patterns shared-log bare-redis stamps tls-floor)
 
 .PHONY: bench bench-nginx bench-console bench-listing bench-quick bench-programs bench-peers bench-tools bench-test
 
@@ -92,7 +92,7 @@ $(BENCH_BIN)/own-listener $(BENCH_BIN)/adopting $(BENCH_BIN)/shared-log: $(BENCH
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) $(BENCH_LINK)
 
 # Cargo alone knows whether it is up to date, so it is asked each time. It names pushd as well, in no order.
-$(BENCH_BIN)/engine $(BENCH_BIN)/tls-floor: library | $(BENCH_BIN)
+$(BENCH_BIN)/engine $(BENCH_BIN)/patterns $(BENCH_BIN)/tls-floor: library | $(BENCH_BIN)
 	cp "$$(cargo bench --quiet --no-run --bench $(@F) --message-format=json \
 		| sed -n '/"kind":\["bench"\]/s/.*"executable":"\([^"]*\)".*/\1/p')" $@
 

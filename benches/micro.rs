@@ -73,28 +73,6 @@ fn publish_into_a_mailbox(bencher: Bencher) {
     });
 }
 
-/// To a channel with a subscriber, beside so many patterns.
-#[divan::bench(args = ["none", "10,000, none fits", "10,000, one fits"])]
-fn publish_beside_patterns(bencher: Bencher, patterns: &str) {
-    let (hub, mailbox) = hub(100);
-    subscribe(&hub, Start::New, &mut Replay::default());
-    let count = if patterns == "none" { 0 } else { 10_000 };
-    let mut names: Vec<String> = (0..count).map(|n| format!("topic.{n}.*")).collect();
-    if patterns.ends_with("one fits") {
-        names.push("new*".into());
-    }
-    let mut ids = Vec::new();
-    for names in names.chunks(100) {
-        let (start, cut, join) = (Start::New, Cut::Head, Join::Always);
-        let request = Request { shard: 0, names, start, limit: 1 << 20, broadcasts: true, cut, join };
-        hub.subscribe(&request, &mut Replay::default(), &mut ids);
-    }
-    bencher.bench(|| {
-        publish(&hub, "news");
-        black_box(mailbox.pop());
-    });
-}
-
 #[divan::bench(args = [1_000, 1_000_000])]
 fn publish_among_channels(bencher: Bencher, channels: usize) {
     let (hub, _) = hub(1);

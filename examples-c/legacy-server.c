@@ -159,7 +159,7 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
                   FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels),
                   FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting),
                   FIELD(publish_checks), FIELD(publish_checks_given_up), FIELD(publish_checks_waiting),
-                  FIELD(patterns)};
+                  FIELD(patterns), FIELD(presence_members), FIELD(presence_bytes), FIELD(presence_refused)};
     push_stats now = PUSH_STATS_INIT;
     char json[2048];
     int len = 0;

@@ -120,6 +120,9 @@ typedef struct {
     uint64_t publish_checks_given_up;
     uint64_t publish_checks_waiting;
     uint64_t patterns;
+    uint64_t presence_members;
+    uint64_t presence_bytes;
+    uint64_t presence_refused;
 } push_stats;
 
 typedef struct {
@@ -156,6 +159,7 @@ typedef struct {
     size_t publish_channel_count;
     const char *const *publish_patterns;
     size_t publish_pattern_count;
+    const char *info;
 } push_grant;
 
 typedef struct {

@@ -360,6 +360,15 @@ typedef struct {
     uint64_t publish_checks_waiting;
     /* Gauge: the different patterns that connections have. */
     uint64_t patterns;
+    /* Gauge: users that are shown on channels with presence (option `channel.PATTERN.presence`).  A
+       user counts once for each of these channels. */
+    uint64_t presence_members;
+    /* Gauge: bytes of these users' names and infos, including the bookkeeping (option
+       `presence_total`). */
+    uint64_t presence_bytes;
+    /* Users that were not shown on a channel when they came, since the option `presence_total` was
+       reached. */
+    uint64_t presence_refused;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
@@ -452,6 +461,12 @@ typedef struct {
     const char *const *publish_patterns;
     /* The number of `publish_patterns`. */
     size_t publish_pattern_count;
+    /* What those who follow the presence of a channel (option channel.PATTERN.presence) are told of
+       the user beside its name, or NULL: text of at most 1024 bytes without control characters, such as
+       a name to show, or JSON.  All of them can read it.  It needs `user`.  If the connections of a user
+       differ in it, that of the one that came last counts.  PUSH_ERR_UNSUPPORTED: the hub (option
+       attach) is too old for it. */
+    const char *info;
 } push_grant;
 
 /* A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear. */
@@ -854,8 +869,8 @@ const push_grant *push_grant_all(void);
    Attached (option `attach`), the connection goes to the hub's process and outlives this process.
    PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
    PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
-   PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, or the client's TLS is in the kernel, and the hub
-   is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
+   PUSH_ERR_UNSUPPORTED: the grant has `subscribe` or `info`, or the client's TLS is in the kernel, and
+   the hub is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
 
    # Safety
    `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to. */
@@ -965,7 +980,8 @@ push_status push_revoke_channel(push_server *server,
    prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
    grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
    If it has another user now, the calls and messages of the user before that wait for the host get an
-   error, and with the option `user_channel` the connection is closed with 1001.  `grant` is copied.
+   error, and with the option `user_channel` the connection is closed with 1001.  Those who follow the
+   presence of its channels are told of another user or `info`.  `grant` is copied.
 
    PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: a field of `grant` is not allowed.
 
@@ -1218,12 +1234,12 @@ void push_users_clear(push_users *users);
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

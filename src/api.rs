@@ -276,7 +276,7 @@ impl Api {
 
     /// The messages that a channel lost because of slow clients.
     pub(crate) fn loss(&self, channel: &str) -> Loss {
-        self.context.losses.of(channel)
+        self.context.metrics.losses.of(channel)
     }
 
     /// The present options.

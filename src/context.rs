@@ -3,6 +3,7 @@
 pub(crate) mod attached;
 pub(crate) mod client;
 pub(crate) mod engine;
+pub(crate) mod presence;
 
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
@@ -11,8 +12,8 @@ use crate::events::Events;
 use crate::hub::Hub;
 use crate::limits::{Inboxes, Limits};
 use crate::log::{Level, Log};
-use crate::metrics::losses::Losses;
 use crate::metrics::{CommonMetrics, Reason};
+use crate::presence::Presence;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use attached::Hosts;
@@ -39,8 +40,8 @@ pub(crate) struct Context {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) log: Log,
-    /// The losses of slow clients, by channel.
-    pub(crate) losses: Losses,
+    /// Who is on the channels.
+    pub(crate) presence: Presence,
     /// The progress of a drain.
     pub(crate) drained: Drained,
     /// The attached hosts of other processes.
@@ -56,6 +57,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(config: Config, hub: Hub, events: Events, authority: Authority, log: Log, shards: usize) -> Self {
         Context {
+            presence: Presence::new(presence::bounds(&config), shards, Box::new(|_| {})),
             config: Reloadable::new(config),
             encoder: Arc::new(Encoder::new(hub.epoch().clone())),
             hub,
@@ -65,7 +67,6 @@ impl Context {
             #[cfg(feature = "tls")]
             tls: None,
             log,
-            losses: Losses::default(),
             drained: Drained::new(shards),
             hosts: Hosts::default(),
             limits: Limits::default(),

@@ -4,13 +4,16 @@
 mod channels;
 #[cfg(test)]
 mod tests;
+mod who;
 
 use crate::error::Error;
-use crate::hub::{check_text, is_the_librarys, user_of, ChannelPattern};
+use crate::hub::{is_the_librarys, user_of, ChannelPattern};
 use crate::sys::socket::Checked;
 use channels::{listed, Channels};
 use std::collections::HashSet;
 use std::sync::Arc;
+use who::Who;
+pub use who::MAX_INFO;
 
 /// The largest number of channels in a grant.
 pub const MAX_CHANNELS: usize = 1000;
@@ -18,7 +21,7 @@ pub const MAX_CHANNELS: usize = 1000;
 /// The identity and the rights of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    user: Option<Arc<str>>,
+    who: Who,
     subscribe: Channels,
     publish: Channels,
     /// Seconds since 1970; 0: never.
@@ -64,6 +67,7 @@ impl Latest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
     pub(crate) user: Option<&'a str>,
+    pub(crate) info: Option<&'a str>,
     pub(crate) subscribe: Option<Vec<String>>,
     /// The number of these, from the first on, to which the client is subscribed at once. They are names.
     pub(crate) at_once: usize,
@@ -77,6 +81,8 @@ pub(crate) struct Parts<'a> {
 pub struct Terms<'a> {
     /// The client's user.
     pub user: Option<&'a str>,
+    /// What those who follow the presence of a channel are told of the user: at most [`MAX_INFO`] bytes.
+    pub info: Option<&'a str>,
     /// The channels to which the client is subscribed at once, whatever its request asks for. They are names, not
     /// patterns, and are granted by this.
     pub subscribe: &'a [String],
@@ -112,7 +118,8 @@ impl Grant {
             true => Channels::of(granted().chain(published()), 0)?,
             false => Channels::of(published(), 0)?,
         };
-        let grant = Grant::checked(terms.user, subscribe, publish, terms.expires_at, terms.keep_alive)?;
+        let who = Who::checked(terms.user, terms.info)?;
+        let grant = Grant::checked(who, subscribe, publish, terms.expires_at, terms.keep_alive)?;
         Ok(Grant { at_once: at_once.len() as u16, ..grant })
     }
 
@@ -132,35 +139,32 @@ impl Grant {
     /// them.
     pub fn from_lists(
         user: Option<&str>,
+        info: Option<&str>,
         subscribe: &[String],
         publish: &[String],
         expires_at: i64,
     ) -> Result<Self, Error> {
         let read = |list: &[String]| Channels::of(list.iter().map(|text| ChannelPattern::written(text)), 0);
-        Grant::checked(user, read(subscribe)?, read(publish)?, expires_at, true)
+        Grant::checked(Who::checked(user, info)?, read(subscribe)?, read(publish)?, expires_at, true)
     }
 
     fn checked(
-        user: Option<&str>,
+        who: Who,
         subscribe: Channels,
         publish: Channels,
         expires_at: i64,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        if let Some(user) = user {
-            check_text("user", user, 255)?;
-        }
         if expires_at < 0 {
             return Err(Error::invalid("expires_at is seconds since 1970, or 0"));
         }
-        let user = user.map(Arc::from);
-        Ok(Grant { user, subscribe, publish, expires_at, keep_alive, at_once: 0, open: false, host: 0 })
+        Ok(Grant { who, subscribe, publish, expires_at, keep_alive, at_once: 0, open: false, host: 0 })
     }
 
     /// The rights of a client that was handed over without a grant. The option `client_publish` limits them.
     pub(crate) fn open() -> Self {
-        let (subscribe, publish) = (Channels::All, Channels::All);
-        Grant { user: None, subscribe, publish, expires_at: 0, keep_alive: false, at_once: 0, open: true, host: 0 }
+        let (who, subscribe, publish) = (Who::nobody(), Channels::All, Channels::All);
+        Grant { who, subscribe, publish, expires_at: 0, keep_alive: false, at_once: 0, open: true, host: 0 }
     }
 
     /// True if nobody gave it, so that the options say what its client may publish.
@@ -196,7 +200,8 @@ impl Grant {
     /// The parts of the grant.
     pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
-            user: self.user.as_deref(),
+            user: self.user().map(|user| &**user),
+            info: self.info(),
             subscribe: self.subscribe.texts(),
             at_once: self.at_once.into(),
             publish: self.publish.texts(),
@@ -219,13 +224,19 @@ impl Grant {
         {
             return Err(Error::invalid("the channels to subscribe to at once are names, each once"));
         }
-        let grant = Grant::checked(parts.user, subscribe, publish, parts.expires_at, parts.keep_alive)?;
+        let who = Who::checked(parts.user, parts.info)?;
+        let grant = Grant::checked(who, subscribe, publish, parts.expires_at, parts.keep_alive)?;
         Ok(Grant { at_once: parts.at_once as u16, ..grant })
     }
 
     /// The client's user.
     pub fn user(&self) -> Option<&Arc<str>> {
-        self.user.as_ref()
+        self.who.user()
+    }
+
+    /// What those who follow the presence of a channel are told of the user.
+    pub fn info(&self) -> Option<&str> {
+        self.who.info()
     }
 
     /// The channels to which the client is subscribed at once, whatever its request asks for: names without
@@ -251,7 +262,7 @@ impl Grant {
     /// or pattern gives another user's. It can be revoked as any other.
     pub(crate) fn gives(&self, channel: &str, users_have_channels: bool) -> bool {
         match user_of(channel).filter(|_| users_have_channels) {
-            Some(user) => self.user.as_deref() == Some(user) && !self.subscribe.has_revoked(channel),
+            Some(user) => self.user().is_some_and(|own| **own == *user) && !self.subscribe.has_revoked(channel),
             None => self.allows(channel),
         }
     }

@@ -32,7 +32,8 @@
 //! | [`dialect`] | the meaning of messages: the JSON of push.v1.json, and a message in each format |
 //! | [`framing`] | WebSocket, SSE, NDJSON and poll as bytes, and compression |
 //! | [`grant`] | the rights of one client |
-//! | [`users`] | presence: the users on a channel |
+//! | [`users`] | answers to those who ask who is on a channel |
+//! | `presence` | who is on a channel, for subscribers who follow that |
 //! | [`engine`] | history that outlives the process: the log on disk; a log that many hubs share |
 //! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`limits`] | limits for an address, for a user and for all new connections |
@@ -97,6 +98,7 @@ pub mod log;
 pub mod metrics;
 pub mod number;
 mod panics;
+mod presence;
 pub mod process;
 mod runtime;
 pub mod server;

@@ -43,6 +43,9 @@ push_publish_checks_total counter
 push_publish_checks_given_up_total counter
 push_publish_checks_waiting gauge
 push_patterns gauge
+push_presence_members gauge
+push_presence_bytes gauge
+push_presence_refused_total counter
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
 push_lost_messages_total counter

@@ -78,6 +78,37 @@ fn an_origin_that_no_browser_sends_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn presence_is_refused_where_hubs_share_a_log() {
+    let on = ("channel.room.*.presence", "true");
+    let of_users = ("channel.user:*.presence", "true");
+    let told = |error: Error, parts: &[&str]| {
+        let text = error.to_string();
+        assert!(error.kind() == Kind::Config && parts.iter().all(|part| text.contains(part)), "{text}");
+    };
+    let shared = ["option channel.room.*.presence", "option engine", "GET /v1/users asks all hubs"];
+    // Nobody is at these ports. The check of the options comes before the look at the log.
+    for engine in ["redis://127.0.0.1:1", "rediss://127.0.0.1:1", "nats://127.0.0.1:1", "tls://127.0.0.1:1"] {
+        told(Server::start(builder(&[("engine", engine), on])).err().unwrap(), &shared);
+    }
+    told(Server::start(builder(&[of_users])).err().unwrap(), &["channel.user:*.presence", "users' own channels"]);
+    let host = Host::start(&[("engine", "redis://127.0.0.1:1"), ("max_message", "1KB")]);
+    for wanted in [&[on, ("max_message", "2KB")][..], &[("engine", "redis://127.0.0.1:1"), on]] {
+        told(reload(&host, wanted).unwrap_err(), &shared);
+        // It changes nothing.
+        assert_eq!(host.server.publish(&Publication::new("a", &[b'x'; 1500])).unwrap_err().kind(), Kind::TooLarge);
+    }
+    let (changed, _) = reload(&host, &[("max_message", "1KB"), ("presence_grace", "1m")]).unwrap();
+    assert_eq!(changed, ["presence_grace"]);
+    host.stop();
+    let alone = Host::start(&[]);
+    let (changed, left) = reload(&alone, &[on, ("presence_detail", "7"), ("presence_total", "1MB")]).unwrap();
+    assert_eq!((changed, left), (vec!["presence_detail", "presence_total", "channel.*"], vec![]));
+    told(reload(&alone, &[of_users]).unwrap_err(), &["channel.user:*.presence", "users' own channels"]);
+    assert_eq!(reload(&alone, &[]).unwrap().0, ["presence_detail", "presence_total", "channel.*"]);
+    alone.stop();
+}
+
+#[test]
 fn history_is_trimmed_at_once_and_grows_from_then_on() {
     let (host, _) = Host::logged(&[]);
     let start = host.server.position(0);

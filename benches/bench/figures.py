@@ -142,6 +142,24 @@ FIGURES = [
         "publishing from 4 threads to 4 channels, over 1 thread", "publish-threads", "libpush", "four_over_one", 0.9,
         at_least=True,
     ),
+    Figure(
+        "publishing beside 10,000 patterns of which one fits, over none", "publish-patterns", "libpush",
+        "patterns_fit_over_none", 2.0,
+    ),
+    *(
+        Figure(
+            f"a join of 10,000 users to a channel with presence, {who}: CPU per join over without presence",
+            "presence-join", server, "joined_cpu_us", 1.5, "libpush-users",
+        )
+        for who, server in (("all follow", "libpush-presence"), ("one in ten follows", "libpush-presence-some"))
+    ),
+    *(
+        Figure(
+            f"2,000 tokens to 1,000 clients with since=start, {transport}: CPU over one message of the same bytes",
+            scenario, "libpush-kept", "tokens_over_whole", 1.2,
+        )
+        for transport, scenario in (("SSE", "kept-sse"), ("WebSocket", "kept-ws"))
+    ),
     Figure("CPU per delivery, 19,000 subscribers over 1,000", "scale", "libpush", "growth", 1.1),
     Figure("publish with 1,000,000 channels over 1", "channels", "libpush", "among_over_alone", 1.2),
     Figure(

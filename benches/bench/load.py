@@ -8,6 +8,10 @@ from . import paths
 from .process import LOAD_CPU, ServerError, child_setup
 
 
+# Of a server with two paths for subscribers, every such subscriber has the second.
+SOME = 10
+
+
 @dataclass(frozen=True)
 class Load:
     """The options of pushload. Its usage text explains each."""
@@ -26,6 +30,9 @@ class Load:
     tls: str = "off"
     handshakes: int = 0
     storm: int = 0
+    ramp: int = 256
+    kept: int = 0
+    told: str = ""
 
     def shorter(self, messages):
         return replace(self, messages=min(self.messages, messages), settle_ms=200)
@@ -45,6 +52,8 @@ def command(server, ports, pids, load):
     ]
     if load.storm:
         words += ["--storm-path", server.other]
+    if server.some_path:
+        words += ["--some", str(SOME), "--some-path", server.some_path]
     for header in publish.headers:
         words += ["--publish-header", header]
     return words + list(load.arguments())
@@ -72,6 +81,8 @@ def run(server, load, of=lambda pid: True):
 
 def fault_of(measured, load, said):
     """Why these figures are not valid, or None. For example, a fast figure with a lost message is a failure."""
+    if load.told and measured["untold"]:
+        return f"{measured['untold']} subscribers were not told {load.told}"
     if not measured["in_time"]:
         return f"not done after {load.deadline_s} s"
     if measured["failed"]:

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from . import cluster, killed, load, nginx, paths, tls
+from . import before, cluster, kept, killed, load, nginx, paths, presence, tls
 from .load import Load
 
 SHORT_MESSAGES = 10
@@ -140,6 +140,8 @@ OURS = ("libpush",)
 NGINX = ("libpush-nginx", "nchan")
 TLS = ("floor-tls", "libpush-tls", "nchan-tls")
 QUICK_TLS = ("floor-tls", "libpush-tls")
+PRESENCE = ("libpush-users", "libpush-presence", "libpush-presence-some")
+KEPT = ("libpush-kept",)
 
 
 def _without_floor(names):
@@ -165,6 +167,13 @@ _LATENCY = (
     _ms("cluster_bare_p99_ms", "the same, p99", 3),
     _ratio("cluster_p50_over_bare", "p50 over the bare", 2),
     _ratio("cluster_p99_over_bare", "p99 over the bare", 2),
+)
+
+_LATE = (
+    _us("tokens_cpu_us", "CPU per client"),
+    _us("whole_cpu_us", "as one message of the same bytes"),
+    _ratio("tokens_over_whole", "tokens over one message"),
+    _count("tokens_bytes", "bytes to a client"),
 )
 
 _HANDSHAKES = (
@@ -223,6 +232,31 @@ SCENARIOS = [
     Scenario("idle-sse", "Idle SSE subscribers, from 1,000 to 19,000", _without_floor(SSE), _idle("sse"), (MEMORY,)),
     Scenario("idle-poll", "Parked long-polls, from 1,000 to 19,000", _without_floor(POLL), _idle("poll"), (MEMORY,)),
     Scenario(
+        "presence-join", "10,000 users join one channel at once, over SSE", PRESENCE, presence.join,
+        (
+            Metric("joined_cpu_us", "CPU per join", "µs"),
+            Metric("joined_bytes", "sent, for each join", "B", 0, False),
+            _s("connect_s", "until all had joined"),
+        ), quick_servers=PRESENCE, base="libpush-users",
+    ),
+    Scenario(
+        "presence-idle", "Idle SSE subscribers with users, from 1,000 to 19,000",
+        PRESENCE, presence.idle, (MEMORY,), quick_servers=PRESENCE, base="libpush-users",
+    ),
+    Scenario(
+        "idle-before", "Idle SSE subscribers with users and without presence, from 1,000 to 19,000, over an earlier build",
+        ("libpush-users", "libpush-users-before"), presence.idle, (replace(MEMORY, compared=True),),
+        base="libpush-users-before",
+    ),
+    Scenario(
+        "kept-sse", "1,000 SSE subscribers at once to a stream of 2,000 tokens, with since=start", KEPT,
+        kept.late("sse"), _LATE, quick_servers=KEPT, base="libpush-kept", charted=2,
+    ),
+    Scenario(
+        "kept-ws", "The same over WebSocket, raw", KEPT, kept.late("ws"), _LATE, quick_servers=KEPT,
+        base="libpush-kept", charted=2,
+    ),
+    Scenario(
         "scale", "CPU per delivery of 19,000 WebSockets over 1,000", ("floor", "libpush", "uws"),
         _both(Load("ws", 1000, 50), Load("ws", ALL_SUBSCRIBERS, 10, rate=1), _grown),
         (
@@ -263,6 +297,21 @@ SCENARIOS = [
             _count("one_thread_per_s", "1 thread, a second"),
             _count("four_threads_per_s", "4 threads, a second"),
             _ratio("four_over_one", "4 over 1"),
+        ), True, OURS,
+    ),
+    Scenario(
+        "publish-before", "push_publish of 100 B, without subscribers and patterns, over an earlier build",
+        ("libpush", "libpush-before"), before.publishing, (Metric("alone_ns", "a call", "ns", 0),),
+        base="libpush-before",
+    ),
+    Scenario(
+        "publish-patterns", "Publishing 100 B in the hub, beside 10,000 patterns of clients", OURS,
+        _program("patterns"),
+        (
+            _ratio("patterns_fit_over_none", "one fits, over none"),
+            _ratio("patterns_unfit_over_none", "none fits, over none"),
+            _ratio("patterns_changed_over_none", "for the first time since patterns changed, 64 lengths, over none"),
+            _ns("patterns_none_ns", "without patterns"),
         ), True, OURS,
     ),
     Scenario(

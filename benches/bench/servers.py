@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 from urllib.parse import quote
 
-from . import cluster, nginx, paths, peers, tls
+from . import before, cluster, nginx, paths, peers, tls
 from .process import Process, free_port
 
 FLOOR, LIBPUSH, PEER = "floor", "libpush", "peer"
@@ -41,12 +41,15 @@ class Server:
     port_count: int = 1
     versions: Callable = field(default=lambda: "")
     other: str = ""  # the subscribers' path of another channel
+    some_path: str = ""  # the path of one subscriber in ten, if it is not that of all
 
     def absent(self):
         """The reason why it can't be measured, or None."""
         if self.kind == PEER:
             program = self.name.removesuffix("-nodes").removesuffix("-tls")
             return peers.absent(program) or (self.name.endswith("-nodes") and cluster.absent())
+        if self.name.endswith("-before") and before.absent():
+            return before.absent()
         if self.name == "libpush-nodes" and cluster.absent():
             return cluster.absent()
         if self.name == "libpush-tls-kernel" and tls.kernel_absent():
@@ -60,7 +63,13 @@ class Server:
             "libpush-tls-kernel": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-log": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-nodes": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-kept": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-epoll": [paths.LIBPUSH, paths.BIN / "adopting"],
+            "libpush-before": [paths.BIN / "publish"],
+            "libpush-users": [paths.LIBPUSH, paths.BIN / "adopting"],
+            "libpush-users-before": [paths.BIN / "adopting"],
+            "libpush-presence": [paths.LIBPUSH, paths.BIN / "adopting"],
+            "libpush-presence-some": [paths.LIBPUSH, paths.BIN / "adopting"],
             "libpush-nginx": [paths.LIBPUSH, nginx.MODULE, nginx.PUSHD, nginx.NGINX],
         }[self.name]
         missing = [
@@ -97,6 +106,20 @@ def _nodes(ports):
 
 def _epoll_host(ports):
     return [paths.BIN / "adopting", ports[0], "threads=1", "listen=none", "events=message", *_control(ports)]
+
+
+def _users(ports, *more):
+    """The same, with a user of its own for each client."""
+    host = [paths.BIN / "adopting", "-u", ports[0], "threads=1", "listen=none", "events=message"]
+    return [*host, *_control(ports), *more]
+
+
+def _presence(ports):
+    return _users(ports, "channel.bench.presence=true")
+
+
+def _kept(ports):
+    return [*_own_listener(ports), "history_count=3000"]
 
 
 def _control(ports):
@@ -163,9 +186,15 @@ _OTHER = "/push?channel=other"
 _CENTRIFUGO_CONNECT = "?cf_connect=" + quote(json.dumps({"subs": {"bench": {}}}))
 
 
-def _with_control(name, label, command):
+_FOLLOW = "/push?channel=bench&presence=1"
+
+
+def _with_control(name, label, command, query="", some_path=""):
     """A server of the library, which is published to through the control API."""
-    return Server(name, label, LIBPUSH, _SUBSCRIBE, _CONTROL_PUBLISH, command, port_count=2, other=_OTHER)
+    transports = {transport: path + query for transport, path in _SUBSCRIBE.items()}
+    return Server(
+        name, label, LIBPUSH, transports, _CONTROL_PUBLISH, command, port_count=2, other=_OTHER, some_path=some_path
+    )
 
 
 SERVERS = [
@@ -182,6 +211,7 @@ SERVERS = [
         "libpush", "libpush in a C server", LIBPUSH, _SUBSCRIBE,
         Publish("/publish?channel=bench"), _legacy,
     ),
+    Server("libpush-before", "libpush of an earlier build", LIBPUSH, {}, Publish(""), lambda ports: [], port_count=0),
     _with_control("libpush-own", "libpush, own listener", _own_listener),
     _with_control("libpush-tls", "libpush, own listener, TLS", lambda ports: tls.libpush(ports, _control(ports))),
     _with_control(
@@ -191,6 +221,15 @@ SERVERS = [
     _with_control("libpush-log", "libpush, own listener, with a log on disk", _with_log),
     _with_control("libpush-nodes", "libpush, two hubs and a Redis", _nodes),
     _with_control("libpush-epoll", "libpush in an epoll host", _epoll_host),
+    _with_control("libpush-users", "libpush in an epoll host, clients with users", _users),
+    _with_control(
+        "libpush-users-before", "libpush of an earlier build, clients with users", lambda ports: before.command(_users(ports))
+    ),
+    _with_control("libpush-presence", "libpush in an epoll host, with presence, all follow", _presence, "&presence=1"),
+    _with_control(
+        "libpush-presence-some", "libpush in an epoll host, with presence, one in ten follows", _presence, some_path=_FOLLOW
+    ),
+    _with_control("libpush-kept", "libpush, own listener, clients with since=start", _kept, "&since=start"),
     Server(
         "libpush-nginx", "libpush in nginx, with pushd", LIBPUSH,
         dict.fromkeys(_TRANSPORTS, "/push"), Publish("/pub"), nginx.command,

@@ -1,15 +1,17 @@
 /* adopting: a host with the floor's loop, to measure push_adopt without the loop of an older server around it. It
  * accepts, reads, and hands every connection over. Its command line has the library's options. The control API
- * publishes.
+ * publishes. With -u each connection has a user of its own.
  *
- *     adopting PORT control=127.0.0.1:8091 control_key=... threads=1
+ *     adopting [-u] PORT control=127.0.0.1:8091 control_key=... threads=1
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -22,6 +24,7 @@ enum { EVENTS = 512, HEAD_SIZE = 16 << 10 };
 
 static push_server *server;
 static int epoll;
+static bool users;
 
 static void die(const char *what)
 {
@@ -34,10 +37,16 @@ static void die(const char *what)
 static void hand_over(int fd, const char *head, size_t len)
 {
     static const char *const every[] = {"*"};
+    static unsigned last_user;
+    char user[32];
     push_grant grant = PUSH_GRANT_INIT;
     grant.patterns = every;
     grant.pattern_count = 1;
     grant.flags = PUSH_GRANT_KEEP_ALIVE; /* each connection of the load is one client */
+    if (users) {
+        snprintf(user, sizeof user, "user-%06u", ++last_user);
+        grant.user = user;
+    }
     if (push_adopt(server, fd, head, len, &grant) != PUSH_OK) close(fd);
 }
 
@@ -69,8 +78,13 @@ int main(int argc, char **argv)
 {
     sigset_t ends;
     struct epoll_event events[EVENTS];
+    if (argc > 1 && !strcmp(argv[1], "-u")) {
+        users = true;
+        argc--;
+        argv++;
+    }
     if (argc < 2) {
-        fprintf(stderr, "adopting PORT [option=value]...\n");
+        fprintf(stderr, "adopting [-u] PORT [option=value]...\n");
         return 2;
     }
     host_begin(&ends);

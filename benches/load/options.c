@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "marker.h"
+#include "needle.h"
 
 static const char USAGE[] =
     "pushload --port PORT --path /sub --publish /pub [--pid PID,...]\n"
@@ -20,7 +21,10 @@ static const char USAGE[] =
     "  --messages N (100)  --size BYTES (128)  --rate PER_SECOND (10; 0: back to back)  --window N (64)\n"
     "  --ramp N (256)  --settle MS (500)  --drain MS (5000)  --deadline S (120)\n"
     "  --handshakes 0|1 (0)             subscribers only shake hands, and come again with their tickets; needs --tls\n"
-    "  --storm N (0) --storm-path /sub  so many clients come back at once, while the last series is delivered\n";
+    "  --storm N (0) --storm-path /sub  so many clients come back at once, while the last series is delivered\n"
+    "  --kept 0|1 (0)                   messages are published first; the path asks for what is kept\n"
+    "  --told TEXT                      waits until all subscribers have got this text, after the last has come\n"
+    "  --some N (0) --some-path /sub    every Nth subscriber has this path; only these are told\n";
 
 static void fail(const char *what, const char *value)
 {
@@ -98,6 +102,10 @@ static void set(struct options *o, const char *name, char *value)
     else if (!strcmp(name, "--handshakes")) o->handshakes = (int)number(name, value, 0, 1);
     else if (!strcmp(name, "--storm")) o->storm = (int)number(name, value, 0, 1000000);
     else if (!strcmp(name, "--storm-path")) o->storm_path = value;
+    else if (!strcmp(name, "--kept")) o->kept = (int)number(name, value, 0, 1);
+    else if (!strcmp(name, "--told")) o->told = value;
+    else if (!strcmp(name, "--some")) o->some = (int)number(name, value, 0, 1000000);
+    else if (!strcmp(name, "--some-path")) o->some_path = value;
     else if (!strcmp(name, "--pid")) add_pids(o, value);
     else fail("unknown option", name);
 }
@@ -108,6 +116,7 @@ void options_parse(struct options *o, int argc, char **argv)
         .transport = TRANSPORT_WS, .path = "/sub", .publish_path = "/pub", .publish_type = "text/plain",
         .publish_prefix = "", .publish_suffix = "", .subscribers = 1000, .messages = 100, .size = 128, .rate = 10,
         .window = 64, .ramp = 256, .settle_ms = 500, .drain_ms = 5000, .deadline_s = 120, .storm_path = "/sub",
+        .told = "", .some_path = "/sub",
     };
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc) fail("needs a value", argv[i]);
@@ -123,4 +132,12 @@ void options_parse(struct options *o, int argc, char **argv)
     if (o->storm && !o->messages) fail("--storm needs --messages", "");
     if (o->storm && o->rate == 0) fail("--storm needs a --rate", "");
     if (o->storm && o->transport == TRANSPORT_POLL) fail("--storm does not poll", "");
+    if (o->kept && !o->messages) fail("--kept needs --messages", "");
+    if (o->kept && (o->storm || o->slow || o->first_step || o->handshakes))
+        fail("--kept goes with no other measurement", "");
+    if (strlen(o->told) > MAX_NEEDLE) fail("--told is too long", o->told);
+    if ((o->kept || o->told[0] || o->some) && o->transport == TRANSPORT_POLL)
+        fail("--kept, --told and --some do not poll", "");
+    if ((o->told[0] || o->some) && (o->storm || o->handshakes))
+        fail("--told and --some do not go with --storm and --handshakes", "");
 }

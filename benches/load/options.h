@@ -41,6 +41,11 @@ struct options {
     int storm;                /* so many more clients come back at once in the last series; see storm.h */
     const char *storm_path;   /* their URL */
 
+    int kept;                 /* 1: the messages are published before the subscribers come, whose URL asks for them */
+    const char *told;         /* a text that subscribers are to get when all have come, or "" */
+    int some;                 /* every such subscriber has another URL, and only these wait for `told`; 0: none has */
+    const char *some_path;
+
     int pids[MAX_PIDS];  /* the server's processes */
     int pid_count;
 };

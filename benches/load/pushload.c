@@ -13,6 +13,9 @@
  * is given to the kernel until the subscriber's bytes are read here. So it includes the time in which this program
  * reads for earlier subscribers; that is the same for every server. No loop runs past the deadline.
  *
+ * With --kept the messages are published before the subscribers come, and with --told these are to get a text because
+ * they have come. Then the phase from `start` to `memory` is what is measured: joined_cpu_us, and joined_bytes.
+ *
  * With --tls subscribers speak TLS (secure.h), and everything is measured and checked as without. --handshakes measures
  * the handshakes alone (handshakes.h), and --storm what a crowd that comes back does to the others (storm.h).
  */
@@ -49,32 +52,12 @@ struct run {
     struct storm storm;
     struct storm_result storm_result;
     struct procstat at_start, at_first_step, after_accept, at_idle, before_all_read, before_storm, at_end;
+    uint64_t bytes_at_idle;
     double connect_s;
     long rss_before_kb, peak_kb;
     int first_step_open;
     bool in_time;
 };
-
-/* The CPU time is read before `--settle`, because a server's housekeeping in that time (a garbage collector, timers) is
- * no part of accepting. Memory is read after it. */
-static void connect_all(struct run *run)
-{
-    struct options *o = &run->options;
-    uint64_t start = now_ns();
-    run->at_start = procstat_read(o->pids, o->pid_count);
-    if (o->first_step) {
-        swarm_connect(&run->swarm, o->first_step);
-        swarm_pump_for(&run->swarm, o->settle_ms);
-        run->first_step_open = run->swarm.open;
-        run->at_first_step = procstat_read(o->pids, o->pid_count);
-    }
-    swarm_connect(&run->swarm, o->subscribers);
-    run->connect_s = (double)(now_ns() - start) / 1e9;
-    swarm_pump_for(&run->swarm, QUIET_MS);
-    run->after_accept = procstat_read(o->pids, o->pid_count);
-    swarm_pump_for(&run->swarm, o->settle_ms);
-    run->at_idle = procstat_read(o->pids, o->pid_count);
-}
 
 static uint64_t expected(const struct run *run, int readers)
 {
@@ -104,6 +87,56 @@ static void drain(struct run *run, const struct tally *tally, uint64_t wanted)
             progress = now;
         }
     }
+}
+
+/* Publishes what the subscribers are to find. They come when all of it is answered. */
+static void publish_first(struct run *run)
+{
+    struct options *o = &run->options;
+    tally_start(&run->tallies[MEASURED], (uint64_t)o->subscribers * (uint64_t)o->messages);
+    run->swarm.tally = &run->tallies[MEASURED];
+    publisher_start(&run->publisher, o);
+    run->in_time = publisher_run(&run->publisher, &run->swarm, o->messages);
+    while (run->publisher.unanswered && now_ns() < run->swarm.deadline_ns) {
+        swarm_pump(&run->swarm, 1);
+        publisher_reap(&run->publisher);
+    }
+    swarm_pump_for(&run->swarm, QUIET_MS);
+}
+
+/* Waits for what subscribers get because they have come: what was published before, or what they are to be told. */
+static void await_first(struct run *run)
+{
+    struct swarm *swarm = &run->swarm;
+    if (run->options.kept) {
+        run->wanted[MEASURED] = expected(run, swarm->open);
+        drain(run, &run->tallies[MEASURED], run->wanted[MEASURED]);
+        tally_finish(&run->tallies[MEASURED]);
+    }
+    while (swarm->told < swarm->to_tell && now_ns() < swarm->deadline_ns) swarm_pump(swarm, 5);
+}
+
+/* The CPU time is read before `--settle`, because a server's housekeeping in that time (a garbage collector, timers) is
+ * no part of accepting. Memory is read after it. */
+static void connect_all(struct run *run)
+{
+    struct options *o = &run->options;
+    uint64_t start = now_ns();
+    run->at_start = procstat_read(o->pids, o->pid_count);
+    if (o->first_step) {
+        swarm_connect(&run->swarm, o->first_step);
+        swarm_pump_for(&run->swarm, o->settle_ms);
+        run->first_step_open = run->swarm.open;
+        run->at_first_step = procstat_read(o->pids, o->pid_count);
+    }
+    swarm_connect(&run->swarm, o->subscribers);
+    run->connect_s = (double)(now_ns() - start) / 1e9;
+    swarm_pump_for(&run->swarm, QUIET_MS);
+    run->after_accept = procstat_read(o->pids, o->pid_count);
+    await_first(run);
+    swarm_pump_for(&run->swarm, o->settle_ms);
+    run->at_idle = procstat_read(o->pids, o->pid_count);
+    run->bytes_at_idle = run->swarm.bytes;
 }
 
 /* Publishes all messages once, and waits until all reading subscribers have them. */
@@ -176,6 +209,9 @@ static void print_connections(const struct run *run)
     printf("{\"open\":%d,\"failed\":%d,\"ended_early\":%d,\"connect_s\":%.3f,", open, run->swarm.failed,
            run->swarm.ended_early, run->connect_s);
     printf("\"accept_cpu_us\":%.3f,", per((double)(run->after_accept.cpu_ns - run->at_start.cpu_ns) / 1e3, open));
+    printf("\"joined_cpu_us\":%.3f,\"joined_bytes\":%.1f,\"untold\":%d,",
+           per((double)(run->at_idle.cpu_ns - run->at_start.cpu_ns) / 1e3, open), per((double)run->bytes_at_idle, open),
+           run->swarm.to_tell - run->swarm.told);
     printf("\"pss_kb_start\":%ld,\"pss_kb_idle\":%ld,\"memory_per_subscriber\":%.1f,", run->at_start.pss_kb,
            run->at_idle.pss_kb, per((double)(run->at_idle.pss_kb - base->pss_kb) * 1024, added));
 }
@@ -241,9 +277,11 @@ int main(int argc, char **argv)
         return 0;
     }
 
-    connect_all(&run);
     run.in_time = true;
-    if (o->messages && readers_at_last(&run)) deliver_all(&run);
+    if (o->kept) publish_first(&run);
+    connect_all(&run);
+    run.at_end = run.at_idle;
+    if (o->messages && !o->kept && readers_at_last(&run)) deliver_all(&run);
 
     print_connections(&run);
     if (o->messages) print_deliveries(&run);

@@ -26,6 +26,7 @@ static void die(const char *what)
 void swarm_start(struct swarm *swarm, const struct options *options, uint64_t deadline_ns)
 {
     *swarm = (struct swarm){.options = options, .deadline_ns = deadline_ns, .per_address = PER_ADDRESS};
+    needle_set(&swarm->needle, options->told);
     swarm->subscribers = calloc((size_t)options->subscribers, sizeof *swarm->subscribers);
     swarm->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!swarm->subscribers || swarm->epoll < 0) die("swarm");
@@ -154,7 +155,12 @@ static ssize_t take(struct subscriber *subscriber, char *data, size_t size)
     return recv(subscriber->fd, data, size, MSG_DONTWAIT);
 }
 
-static int stream_request(const struct options *options, char *out, size_t size)
+static bool is_one_of_some(const struct swarm *swarm, const struct subscriber *subscriber)
+{
+    return swarm->options->some && (subscriber - swarm->subscribers) % swarm->options->some == 0;
+}
+
+static int stream_request(const struct options *options, const char *path, char *out, size_t size)
 {
     /* The key of RFC 6455's example. Its answer is a constant. */
     static const char *wanted[] = {
@@ -163,24 +169,31 @@ static int stream_request(const struct options *options, char *out, size_t size)
         [TRANSPORT_SSE] = "Accept: text/event-stream\r\n",
         [TRANSPORT_STREAM] = "Accept: application/x-ndjson\r\n",
     };
-    return snprintf(out, size, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s%s\r\n", options->path, wanted[options->transport],
+    return snprintf(out, size, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s%s\r\n", path, wanted[options->transport],
                     options->headers);
 }
 
 void subscriber_send_request(struct swarm *swarm, struct subscriber *subscriber)
 {
     char request[4096];
+    const char *path = is_one_of_some(swarm, subscriber) ? swarm->options->some_path : swarm->options->path;
     int len = swarm->options->transport == TRANSPORT_POLL
                   ? long_poll_request(swarm->options, subscriber->cursor, request, sizeof request)
-                  : stream_request(swarm->options, request, sizeof request);
+                  : stream_request(swarm->options, path, request, sizeof request);
     if (len >= (int)sizeof request || give(subscriber, request, (size_t)len) != len)
         subscriber_end(swarm, subscriber);
+}
+
+static bool waits_to_be_told(const struct swarm *swarm, const struct subscriber *subscriber)
+{
+    return swarm->needle.len && (!swarm->options->some || is_one_of_some(swarm, subscriber));
 }
 
 static void opened(struct swarm *swarm, struct subscriber *subscriber)
 {
     subscriber->state = SUBSCRIBER_OPEN;
     swarm->open++;
+    swarm->to_tell += waits_to_be_told(swarm, subscriber);
 }
 
 static void readable(struct swarm *swarm, struct subscriber *subscriber);
@@ -273,16 +286,24 @@ void subscriber_feed(struct swarm *swarm, struct subscriber *subscriber, const c
     marker_scan(&subscriber->scan, data, len, delivered, &arrival);
 }
 
+static void look_whether_told(struct swarm *swarm, struct subscriber *subscriber, const char *data, size_t len)
+{
+    if (subscriber->told == swarm->needle.len || !waits_to_be_told(swarm, subscriber)) return;
+    swarm->told += needle_find(&swarm->needle, &subscriber->told, data, len);
+}
+
 static void received(struct swarm *swarm, struct subscriber *subscriber, char *data, size_t len)
 {
     char *rest = data;
     if (subscriber->state == SUBSCRIBER_HANDSHAKE && !(rest = handshake(swarm, subscriber, data))) return;
     len -= (size_t)(rest - data);
+    swarm->bytes += len;
     if (swarm->options->transport == TRANSPORT_POLL) {
         long_poll_feed(swarm, subscriber, rest, len);
         return;
     }
     if (swarm->options->transport == TRANSPORT_WS) answer_ping(subscriber, rest, len);
+    look_whether_told(swarm, subscriber, rest, len);
     subscriber_feed(swarm, subscriber, rest, len);
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "marker.h"
+#include "needle.h"
 #include "options.h"
 #include "secure.h"
 #include "tally.h"
@@ -35,6 +36,7 @@ struct subscriber {
     int fd;
     uint8_t state;
     bool slow;
+    uint8_t told;   /* see needle_find */
     uint32_t next;  /* the number it expects */
     struct marker_scan scan;
     struct poll_cursor *cursor;
@@ -50,6 +52,9 @@ struct swarm {
     int per_address;  /* so many come from one address */
     int started, open, failed, ended_early;
     int resumed;      /* handshakes of TLS that were resumed ones */
+    struct needle needle;
+    int to_tell, told;  /* open ones that wait for `--told`, and those that have got it */
+    uint64_t bytes;     /* that came after the heads of answers; of polls with the heads */
 };
 
 void swarm_start(struct swarm *swarm, const struct options *options, uint64_t deadline_ns);

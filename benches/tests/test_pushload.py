@@ -100,6 +100,45 @@ class Server(Listening):
                     break
 
 
+class Keeping(Server):
+    """Keeps all messages, and gives them to each subscriber that comes."""
+
+    def __init__(self, deliver, messages):
+        self.has_all = threading.Event()
+        super().__init__(deliver, messages)
+
+    def _subscribe(self, client, head):
+        # The answer to the last publish goes out before the message is kept.
+        self.has_all.wait(20)
+        client.sendall(STREAM)
+        for chunk in self.deliver(self.payloads):
+            client.sendall(chunk)
+
+    def _publish(self, payload):
+        self.payloads.append(payload)
+        if len(self.payloads) == self.messages:
+            self.has_all.set()
+
+
+class Telling(Server):
+    """Says how many have come, each time that one comes, to all that ask for it. It does so byte by byte."""
+
+    def __init__(self, text):
+        self.text, self.come, self.lock = text, [], threading.Lock()
+        super().__init__(whole, 0)
+
+    def _subscribe(self, client, head):
+        client.sendall(STREAM)
+        with self.lock:
+            self.come.append(client)
+            if b"/follow" in head:
+                self.subscribers.append(client)
+            for byte in self.text(len(self.come)):
+                for subscriber in self.subscribers:
+                    with contextlib.suppress(OSError):
+                        subscriber.sendall(bytes([byte]))
+
+
 def context(tickets=True):
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(*tls.certificate())
@@ -221,6 +260,61 @@ class Deliveries(unittest.TestCase):
         command = [str(paths.BIN / "pushload"), "--port", str(port), "--subscribers", "3", "--messages", "1"]
         measured = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=40).stdout)
         self.assertEqual((measured["open"], measured["failed"]), (0, 3))
+
+
+class Comers(unittest.TestCase):
+    """What subscribers get because they come."""
+
+    def measure(self, server, the_load, *words):
+        self.addCleanup(server.listener.close)
+        command = [
+            str(paths.BIN / "pushload"), "--port", str(server.port), "--publish", "/pub", "--pid", str(os.getpid()),
+            "--drain", "300", *words, *the_load.arguments(),
+        ]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=40)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        measured = json.loads(result.stdout)
+        return measured, load.fault_of(measured, the_load, result.stderr)
+
+    def kept(self, deliver, transport="sse"):
+        the_load = Load(transport, 5, 6, rate=0, settle_ms=10, deadline_s=20, kept=1)
+        return self.measure(Keeping(deliver, 6), the_load)
+
+    def test_kept(self):
+        measured, fault = self.kept(whole)
+        self.assertIsNone(fault)
+        self.assertEqual((measured["deliveries"], measured["joined_bytes"]), (30, 6 * 128))
+        self.assertGreater(measured["joined_cpu_us"], 0)
+
+    def test_kept_and_lost(self):
+        self.assertIn("5 of 30 lost", self.kept(lambda all: all[:-1])[1])
+        self.assertIn("lost", self.kept(lambda all: all[1:])[1])
+
+    def test_kept_and_doubled(self):
+        self.assertIn("doubled", self.kept(lambda all: all + all[-1:])[1])
+
+    def told(self, text, *words, deadline_s=20):
+        server, the_load = Telling(text), Load("sse", 5, settle_ms=10, deadline_s=deadline_s, told='"count":5}')
+        return *self.measure(server, the_load, *words), server
+
+    def test_told(self):
+        """The text is found in pieces, also behind its own beginning."""
+        measured, fault, server = self.told(lambda count: b'{"count"count":%d}\n' % count, "--path", "/follow")
+        self.assertIsNone(fault)
+        self.assertEqual((measured["untold"], len(server.subscribers)), (0, 5))
+        self.assertGreater(measured["joined_bytes"], 0)
+
+    def test_some_are_told(self):
+        words = ("--path", "/sub", "--some", "2", "--some-path", "/follow")
+        measured, fault, server = self.told(lambda count: b'{"count":%d}' % count, *words)
+        self.assertIsNone(fault)
+        self.assertEqual((measured["open"], measured["untold"], len(server.subscribers)), (5, 0, 3))
+
+    def test_not_told(self):
+        """All numbers but the last come."""
+        measured, fault, _ = self.told(lambda count: b'{"count":%d}' % (count % 5), "--path", "/follow", deadline_s=2)
+        self.assertIn("not told", fault)
+        self.assertEqual(measured["untold"], 5)
 
 
 class DeliveriesOverTls13(Deliveries):
@@ -375,7 +469,9 @@ class OverTls(unittest.TestCase):
 
     def test_options_that_do_not_fit(self):
         for words in (["--tls", "1.1"], ["--handshakes", "1"], ["--storm", "2", "--slow", "1"],
-                      ["--storm", "2", "--rate", "0"]):  # fmt: skip
+                      ["--storm", "2", "--rate", "0"], ["--kept", "1", "--messages", "0"],
+                      ["--kept", "1", "--transport", "poll"], ["--kept", "1", "--slow", "1"], ["--told", "x" * 65],
+                      ["--told", "x", "--storm", "2"], ["--some", "2", "--transport", "poll"]):  # fmt: skip
             command = [str(paths.BIN / "pushload"), "--port", "1", "--subscribers", "9", *words]
             self.assertEqual(subprocess.run(command, capture_output=True, timeout=40).returncode, 2, words)
 

@@ -15,10 +15,11 @@
 
 enum {
     NGX_HTTP_PUSH_ERR_LEN = 256,
-    /* The library's bounds, in bytes: of channels, users and keys, and of event types. */
+    /* The library's bounds, in bytes: of channels, users and keys, of event types, and of what is told of a user. */
     NGX_HTTP_PUSH_MAX_NAME = 255,
     NGX_HTTP_PUSH_MAX_RECIPIENT = 250, /* a channel has its name behind "user:" */
     NGX_HTTP_PUSH_MAX_EVENT = 127,
+    NGX_HTTP_PUSH_MAX_INFO = 1024,
     /* Calls of one worker that may wait for the hub at once. Further calls are answered with 503 immediately. */
     NGX_HTTP_PUSH_MAX_TASKS = 256,
     /* If such a call takes this many milliseconds longer than the library's own timeout, something is wrong. */
@@ -55,6 +56,7 @@ typedef struct {
     ngx_array_t *grant;          /* likewise; NGX_CONF_UNSET_PTR while reading */
     ngx_array_t *grant_publish;  /* likewise */
     ngx_http_complex_value_t *user;
+    ngx_http_complex_value_t *info;
     ngx_http_complex_value_t *expires;
     ngx_http_complex_value_t *client_publish;
     ngx_http_complex_value_t *parameters;

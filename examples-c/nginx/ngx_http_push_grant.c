@@ -189,6 +189,15 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
     } else if (rc != NGX_DECLINED) {
         return rc;
     }
+    /* It is about a user. One location may serve visitors with a name and others without. */
+    if (grant.user != NULL) {
+        rc = ngx_http_push_text(r, plcf->info, &text);
+        if (rc == NGX_OK) {
+            grant.info = (const char *) text.data;
+        } else if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
     /* The library would refuse it as well, but later, and this log would not say why. A user may have its own channel. */
     if (subscribe.nelts == 0 && channels.nelts == 0 && patterns.nelts == 0 && grant.user == NULL) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");

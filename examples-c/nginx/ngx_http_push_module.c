@@ -159,6 +159,7 @@ static ngx_command_t commands[] = {
     { ngx_string("push_grant_publish"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant,
       IN_LOCATION(grant_publish), NULL },
     { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(user), NULL },
+    { ngx_string("push_info"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(info), NULL },
     { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_expires, IN_LOCATION(expires), NULL },
     { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value,
       IN_LOCATION(client_publish), NULL },
@@ -322,6 +323,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
     ngx_conf_merge_ptr_value(conf->grant, prev->grant, NULL);
     ngx_conf_merge_ptr_value(conf->grant_publish, prev->grant_publish, NULL);
     conf->user = conf->user != NULL ? conf->user : prev->user;
+    conf->info = conf->info != NULL ? conf->info : prev->info;
     conf->expires = conf->expires != NULL ? conf->expires : prev->expires;
     conf->client_publish = conf->client_publish != NULL ? conf->client_publish : prev->client_publish;
     conf->parameters = conf->parameters != NULL ? conf->parameters : prev->parameters;

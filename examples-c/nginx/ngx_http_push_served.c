@@ -274,6 +274,11 @@ char *ngx_http_push_check_served(ngx_conf_t *cf, ngx_http_push_loc_conf_t *conf,
                       "user_channel)", location);
         return NGX_CONF_ERROR;
     }
+    if (conf->info != NULL && conf->user == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "push_info in location \"%V\" needs push_user: it is what others are told of the user", location);
+        return NGX_CONF_ERROR;
+    }
     if (place.user_channel
         && (ngx_http_push_check_users(&place, "push_subscribe", conf->channels) != NGX_CONF_OK
             || ngx_http_push_check_users(&place, "push_grant", conf->grant) != NGX_CONF_OK

@@ -15,7 +15,7 @@ static const struct {
     FIELD(logs_suppressed), FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels),
     FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting),
     FIELD(publish_checks), FIELD(publish_checks_given_up), FIELD(publish_checks_waiting),
-    FIELD(patterns)
+    FIELD(patterns), FIELD(presence_members), FIELD(presence_bytes), FIELD(presence_refused)
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0], FIELD_LEN = 32 + NGX_INT64_LEN };

@@ -2,6 +2,9 @@
  * the same again. */
 #include "ngx_http_push.h"
 
+/* The bytes of a value that an error shows. nginx cuts off the end of a long line, where the reason stands. */
+#define MAX_SHOWN 256
+
 /* A short text of UTF-8 without control characters. Returns NULL, or what is wrong with it. */
 static const char *ngx_http_push_bad_text(ngx_str_t *text, size_t max)
 {
@@ -12,7 +15,9 @@ static const char *ngx_http_push_bad_text(ngx_str_t *text, size_t max)
         return "is empty";
     }
     if (text->len > max) {
-        return max == NGX_HTTP_PUSH_MAX_EVENT ? "is longer than 127 bytes" : "is longer than 255 bytes";
+        return max == NGX_HTTP_PUSH_MAX_EVENT  ? "is longer than 127 bytes"
+               : max == NGX_HTTP_PUSH_MAX_INFO ? "is longer than 1024 bytes"
+                                               : "is longer than 255 bytes";
     }
     while (p < end) {
         code = *p < 0x80 ? *p++ : ngx_utf8_decode(&p, (size_t) (end - p));
@@ -29,6 +34,11 @@ static const char *ngx_http_push_bad_text(ngx_str_t *text, size_t max)
 static const char *ngx_http_push_bad_user(ngx_str_t *text)
 {
     return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
+}
+
+static const char *ngx_http_push_bad_info(ngx_str_t *text)
+{
+    return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_INFO);
 }
 
 /* A user to whom something is published. The library makes a channel's name of it. */
@@ -139,6 +149,7 @@ static const struct {
     { ngx_string("push_grant"), ngx_http_push_bad_pattern },
     { ngx_string("push_grant_publish"), ngx_http_push_bad_pattern },
     { ngx_string("push_user"), ngx_http_push_bad_user },
+    { ngx_string("push_info"), ngx_http_push_bad_info },
     { ngx_string("push_expires"), ngx_http_push_bad_expiry },
     { ngx_string("push_client_publish"), ngx_http_push_bad_switch },
     { ngx_string("push_publish"), ngx_http_push_bad_channel },
@@ -150,6 +161,7 @@ static const struct {
 
 char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value)
 {
+    size_t shown = value->value.len;
     const char *bad = NULL;
     ngx_uint_t i;
 
@@ -161,7 +173,12 @@ char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_compl
     if (bad == NULL) {
         return NGX_CONF_OK;
     }
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s \"%V\" %s", name, &value->value, bad);
+    if (shown > MAX_SHOWN) {
+        /* Not a part of a character. */
+        for (shown = MAX_SHOWN; shown != 0 && (value->value.data[shown] & 0xc0) == 0x80; shown--) { /* void */ }
+    }
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s \"%*s%s\" %s", name, shown, value->value.data,
+                       shown < value->value.len ? "..." : "", bad);
     return NGX_CONF_ERROR;
 }
 

@@ -21,6 +21,7 @@ export function openFallback(kind, target, session) {
   let brought; // 'marks', 'messages': what the present settling has brought; undefined: nothing
   let marked = 0; // settlings in a row that have brought nothing but marks
   let settledAt = 0; // when the last one began
+  let seen; // the version of who is there that the last poll has told; '1': none, so all of it is to be told
   let misfits = new Set(); // channels for which the URL has no room
   let timer;
 
@@ -192,11 +193,13 @@ export function openFallback(kind, target, session) {
     if (hasSome() && kind === 'stream') return stream();
     session.opened();
     if (!hasSome()) return pause(); // the page has no channel yet, so there is nothing to ask for
+    seen = '1'; // the channels may be others than before
+    const told = () => `${session.position} ${seen}`;
     for (;;) {
       const asked = performance.now();
-      const before = session.position;
-      await poll([...begun], {}, SILENCE);
-      if (session.position === before && performance.now() - asked < SHORTEST_POLL) await pause(SHORTEST_POLL);
+      const before = told();
+      await poll([...begun], session.followsSome() ? { presence: seen } : {}, SILENCE);
+      if (told() === before && performance.now() - asked < SHORTEST_POLL) await pause(SHORTEST_POLL);
     }
   }
 
@@ -259,12 +262,13 @@ export function openFallback(kind, target, session) {
     } finally {
       clearTimeout(timer);
     }
-    const { position, messages, retry, more, ended } = JSON.parse(text);
+    const { position, messages, presence, retry, more, ended } = JSON.parse(text);
     reached();
     for (const message of messages) take(message);
     if (ended) allEnded(channels, messages, position);
     check(['changed']);
     session.position = position;
+    seen = presence ?? seen;
     if (retry !== undefined) throw { code: 1001, reason: 'server going away', retry };
     return more;
   }
@@ -279,7 +283,8 @@ export function openFallback(kind, target, session) {
 
   async function stream() {
     within(FIRST_BYTE);
-    const response = await ask([...begun], { transport: 'stream' }, 'application/x-ndjson');
+    const presence = session.followsSome() ? { presence: 1 } : {};
+    const response = await ask([...begun], { transport: 'stream', ...presence }, 'application/x-ndjson');
     if (!response.body?.getReader) throw { code: 1006, reason: 'streams are not known here', heldBack: true };
     let rest = '';
     for await (const text of partsOf(response)) {

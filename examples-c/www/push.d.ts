@@ -44,6 +44,46 @@ export interface Pattern {
   pattern: string;
 }
 
+/** Who is in a channel, by user. */
+export interface Members {
+  /** From names to infos; null: the user has none. Null in place of the map: there are too many, only the number is
+   * known. */
+  users: Map<string, string | null> | null;
+  count: number;
+}
+
+/** Comes first, after each break, and when many come and go at once. */
+export interface Presence extends Members {
+  type: 'presence';
+  channel: string;
+  off?: undefined;
+}
+
+/** The server does not tell who is in this channel. */
+export interface PresenceOff {
+  type: 'presence';
+  channel: string;
+  off: true;
+  users?: undefined;
+  count?: undefined;
+}
+
+/** A user has come, or has another `info` now. */
+export interface Join {
+  type: 'join';
+  channel: string;
+  user: string;
+  info: string | null;
+  count: number;
+}
+
+export interface Leave {
+  type: 'leave';
+  channel: string;
+  user: string;
+  count: number;
+}
+
 /** A request that was refused, or (`unsubscribed`) a channel or pattern that was taken away. */
 export interface PushError {
   type: 'error' | 'unsubscribed';
@@ -70,6 +110,8 @@ export interface Options {
   client?: string | true | null;
   /** The transports, in the order in which they are tried. */
   transports?: Transport[];
+  /** Whether to ask who is there: in all channels, or in these of them. It makes no subscription. */
+  presence?: boolean | Iterable<string>;
   onmessage?(message: Message): void;
   ongap?(gap: Gap): void;
   /** A stream begins, perhaps anew: what came of the channel before is no part of it. */
@@ -80,6 +122,10 @@ export interface Options {
   /** `why` is given with `closed`, and with `connecting` after the connection was lost. */
   onstate?(state: State, why?: Why): void;
   onerror?(error: PushError): void;
+  /** Replaces what is known of the channel. */
+  onpresence?(presence: Presence | PresenceOff): void;
+  onjoin?(join: Join): void;
+  onleave?(leave: Leave): void;
   /** It returns null if there is no login any more. */
   token?(): string | null | Promise<string | null>;
 }
@@ -92,6 +138,11 @@ export interface PublishOptions {
   echo?: boolean;
 }
 
+export interface SubscribeOptions {
+  /** Whether to ask who is in the channel. Without it the `presence` of the options says so. */
+  presence?: boolean;
+}
+
 export interface Push {
   /** The position after which it goes on; null before it was open. */
   readonly position: string | null;
@@ -101,9 +152,13 @@ export interface Push {
   readonly client: string | null;
   /** Subscribes to new messages of a channel, or of all channels that a pattern fits. After all channels have ended it
    * opens the connection anew. A function here gets their messages, after the `onmessage` of the options. */
-  subscribe(what: string | Pattern, onmessage?: (message: Message) => void): void;
+  subscribe(
+    what: string | Pattern, onmessage?: ((message: Message) => void) | null, options?: SubscribeOptions,
+  ): void;
   /** Channels that the page has by their names as well, or by another pattern, stay. */
   unsubscribe(what: string | Pattern): void;
+  /** Who is in the channel, as far as the page was told; null if nothing is known. */
+  presence(channel: string): Members | null;
   /** True when all channels have ended; false when it is closed before that. It is never rejected. When it is opened
    * anew, this is another promise. */
   readonly ended: Promise<boolean>;

@@ -9,6 +9,9 @@
 //     ongap: ({ channel }) => { … },    // messages are missing and are gone: load the page's state anew
 //     onend: ({ channel }) => { … },    // the channel's stream has ended: nothing more comes of it
 //     onstate: (state, why) => { … },   // 'connecting', 'open', 'closed' for good; why: { code, reason }
+//     presence: true,                // who is there, by user: of all channels, or of some: ['news']
+//     onpresence: ({ channel, users, count }) => { … },  // users: a Map from names to infos; null: too many to tell
+//     onjoin: ({ channel, user, info }) => { … },  onleave: ({ channel, user }) => { … },
 //   });
 //   push.subscribe('prices');  push.unsubscribe('prices');  push.close();
 //   push.subscribe({ pattern: 'room.*' }, ({ channel, data }) => { … });  // with a function for these messages alone
@@ -43,14 +46,25 @@ export function connect(url, options = {}) {
   if ('pattern' in options || /[?&]pattern=/.test(String(url))) {
     throw new TypeError("patterns are named by the option patterns, such as patterns: ['news.*']");
   }
+  if (/[?&]presence=/.test(String(url))) {
+    throw new TypeError("who is there is asked for by the option presence, such as presence: ['news']");
+  }
   const { channels = [], patterns = [], since = null, last, token, user = false } = options;
-  const { transports = ['ws', 'stream', 'poll'] } = options;
+  const { transports = ['ws', 'stream', 'poll'], presence = false } = options;
   const client = options.client === true ? randomId() : options.client ?? null; // leaves this page out of messages
   if (!transports.length || !transports.every((kind) => ['ws', 'stream', 'poll'].includes(kind))) {
     throw new TypeError('transports must be some of ws, stream and poll');
   }
   // Patterns stand among the channels, here and below: they end in *, and no channel's name does.
   const wanted = new Set([...Array.from(patterns, (pattern) => nameOf({ pattern })), ...Array.from(channels, nameOf)]);
+  if (typeof presence !== 'boolean' && (typeof presence === 'string' || !presence?.[Symbol.iterator])) {
+    throw new TypeError("presence must be true, false, or names of channels, such as ['news']");
+  }
+  // The channels of which the page asks who is there.
+  const shown = new Set(typeof presence === 'boolean' ? [] : Array.from(presence, nameOf));
+  shown.forEach(hasPresence);
+  const chosen = new Map(); // whether it asks, as it has said in `subscribe`
+  const rooms = new Map(); // what it knows of them: { users, count }
   const begun = new Set(wanted); // the channels that `position` covers; others begin when the server confirms them
   const behind = new Map(); // those of them that go on from positions of their own; null: that have not begun
   const left = new Set(); // the channels that the page has unsubscribed from
@@ -84,12 +98,13 @@ export function connect(url, options = {}) {
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
     wanted, begun, behind, given, last, isFinal, kindOf, patternsFirst, roomOf, room: LONGEST_URL,
-    opened, lost, refused, welcome, hasEnded, allEnded, fallBehind,
+    opened, lost, refused, welcome, hasEnded, allEnded, fallBehind, follows, followsSome,
     get position() { return position; },
     set position(reached) { position = reached; },
     get own() { return own; },
     received(message, isLate = false) {
       const { type, id, channel } = message;
+      if (['presence', 'join', 'leave'].includes(type)) return met(message);
       if (isLate) {
         if (id && behind.has(channel)) behind.set(channel, id);
       } else if (id) position = id;
@@ -261,7 +276,7 @@ export function connect(url, options = {}) {
       trial = openSocket('ws', target, {
         wanted: begun, begun: new Set(begun), position: null,
         received() {}, refused() {}, complain() {}, fallBehind() {}, welcome: () => true,
-        behind: new Map(), given: new Set(), hasEnded: () => false,
+        behind: new Map(), given: new Set(), hasEnded: () => false, follows: () => false, followsSome: () => false,
         opened: () => result(true), lost: () => result(false),
       });
     } catch {
@@ -274,6 +289,7 @@ export function connect(url, options = {}) {
     if (channel.startsWith(OWN)) own = false;
     wanted.delete(channel);
     behind.delete(channel);
+    rooms.delete(channel);
     if (begun.delete(channel) && !using) soon = true; // perhaps WebSockets failed because of this channel
     tell('onerror', error);
   }
@@ -314,6 +330,7 @@ export function connect(url, options = {}) {
     wanted.delete(channel);
     begun.delete(channel);
     behind.delete(channel);
+    rooms.delete(channel);
     left.add(channel);
   }
 
@@ -337,6 +354,58 @@ export function connect(url, options = {}) {
     want(channel);
     begun.add(channel);
     return true;
+  }
+
+  // Whether the page asks who is in the channel. The server tells it of all channels of a URL, or of none.
+  function follows(channel) {
+    return !isPattern(channel) && (chosen.get(channel) ?? (presence === true || shown.has(channel)));
+  }
+
+  function followsSome() {
+    return presence === true || shown.size > 0 || [...chosen.values()].includes(true);
+  }
+
+  // Who is in a channel, comes or goes. A list may stand for many who come and go. So may one after a break, and over
+  // polls there are only lists. Then the page is told of the difference.
+  function met({ type, channel, user, info = null, users, count, off }) {
+    if (!follows(channel) || (left.has(channel) && !wanted.has(channel))) return;
+    if (type === 'presence') return off ? unseen(channel) : seen(channel, users, count);
+    const room = rooms.get(channel);
+    if (!room?.users) return; // a list comes first, so this is of a subscription that the page has left
+    room.count = count;
+    const knows = room.users.has(user) && (type === 'leave' || room.users.get(user) === info);
+    if (knows === (type === 'join')) return;
+    if (type === 'join') room.users.set(user, info);
+    else room.users.delete(user);
+    tellOf(type, channel, user, info, count);
+  }
+
+  function tellOf(type, channel, user, info, count) {
+    if (type === 'join') tell('onjoin', { type, channel, user, info, count });
+    else tell('onleave', { type, channel, user, count });
+  }
+
+  // The channel has no presence.
+  function unseen(channel) {
+    rooms.delete(channel);
+    tell('onpresence', { type: 'presence', channel, off: true });
+  }
+
+  function seen(channel, list, count) {
+    const before = rooms.get(channel)?.users;
+    const users = list ? new Map(list.map(({ user, info = null }) => [user, info])) : null;
+    const room = { users, count };
+    rooms.set(channel, room);
+    tell('onpresence', { type: 'presence', channel, users: users && new Map(users), count });
+    if (!users || !before) return;
+    const gone = [...before].filter(([user]) => !users.has(user));
+    const come = [...users].filter(([user, info]) => !before.has(user) || before.get(user) !== info);
+    for (const [type, changes] of [['leave', gone], ['join', come]]) {
+      for (const [user, info] of changes) {
+        if (rooms.get(channel) !== room) return; // the page has left it meanwhile
+        tellOf(type, channel, user, info, count);
+      }
+    }
   }
 
   // Whether the page has been told of this. A pattern may bring again what came before a break, or by a channel's name.
@@ -394,6 +463,7 @@ export function connect(url, options = {}) {
   function close() {
     isOver = false;
     handlers.clear();
+    rooms.clear();
     finished(false);
     rest();
   }
@@ -448,8 +518,15 @@ export function connect(url, options = {}) {
     get position() { return known || behind.size > 0 ? whole : position; },
     get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
     get client() { return client; }, // tell it to your application, which then publishes except for it
-    subscribe(what, onmessage) { // to new messages of a channel or { pattern }; with a function for these alone
+    // To new messages of a channel or { pattern }; with a function for these alone; and to who is there.
+    subscribe(what, onmessage, { presence: isFollowed } = {}) {
       const name = nameOf(what);
+      if (isFollowed !== undefined && typeof isFollowed !== 'boolean') {
+        throw new TypeError('presence of a single channel must be true or false');
+      }
+      if (isFollowed) hasPresence(name);
+      if (isFollowed !== undefined) chosen.set(name, isFollowed);
+      if (!follows(name)) rooms.delete(name);
       if (onmessage) handlers.set(name, onmessage);
       want(name);
       left.delete(name);
@@ -462,10 +539,16 @@ export function connect(url, options = {}) {
     unsubscribe(what) {
       const name = nameOf(what);
       handlers.delete(name);
+      chosen.delete(name);
+      rooms.delete(name);
       left.add(name);
       if (!wanted.has(name)) return; // perhaps it has ended
       leave(name);
       link?.change();
+    },
+    presence(channel) { // who is there: { users, count } as in onpresence; null: it is not known
+      const { users, count } = rooms.get(nameOf(channel)) ?? {};
+      return count === undefined ? null : { users: users && new Map(users), count };
     },
     get ended() { return ended; }, // a promise: true when all channels have ended, false when it is closed before that
     send: (data) => say({ type: 'message', ...payload(data) }), // to the server
@@ -520,6 +603,10 @@ function nameOf(what) {
   return name;
 }
 
+function hasPresence(name) {
+  if (isPattern(name)) throw new TypeError(`presence of ${name}: only channels have it, and patterns have none`);
+}
+
 function isPattern(name) {
   return name.endsWith('*');
 }
@@ -570,6 +657,7 @@ function openSocket(kind, target, session) {
   const joined = new Set(); // the channels that the server knows, or was asked for
   const late = new Set(); // those of them that were asked for with a position of their own, until they are confirmed
   const patterns = new Set(); // those that the server may have, also while they leave
+  const followed = new Set(); // those of which the server tells who is there
   const asked = new Map(); // requests without an answer, by number
   let number = 0;
   let isOpen = false; // requests may be sent
@@ -594,6 +682,9 @@ function openSocket(kind, target, session) {
       if (isPattern(name)) patterns.add(name);
     }
   }
+  const isFollowing = session.followsSome();
+  if (isFollowing) target.searchParams.set('presence', '1');
+  for (const name of joined) if (session.follows(name)) followed.add(name);
   const awaited = new Set(joined); // until they are confirmed
   if (session.position) target.searchParams.set('since', session.position);
   else if (session.last) target.searchParams.set('last', session.last);
@@ -668,6 +759,7 @@ function openSocket(kind, target, session) {
     }
     given.add(channel);
     joined.add(channel);
+    if (isFollowing && session.follows(channel)) followed.add(channel);
   }
 
   function received(message) {
@@ -676,6 +768,7 @@ function openSocket(kind, target, session) {
       case 'message': case 'broadcast': case 'gap': case 'begin': case 'end': case 'position':
         if (channel && !joined.has(channel) && !isFitted(channel, patterns) && session.welcome(channel)) gives(channel);
         return session.received(message, behind.has(channel));
+      case 'presence': case 'join': case 'leave': return session.received(message);
       case 'subscribed':
         isConfirmed = true;
         if (message.ref === undefined && !awaited.delete(channel)) {
@@ -750,16 +843,24 @@ function openSocket(kind, target, session) {
   function change() {
     if (!isOpen) return;
     for (const name of joined) {
-      if (session.wanted.has(name) || !joined.delete(name)) continue;
+      if ((session.wanted.has(name) && !isToRejoin(name)) || !joined.delete(name)) continue;
       request({ type: 'unsubscribe', [kindOf(name)]: name });
     }
     const wide = [...session.wanted].filter(isPattern);
     const open = [...wide, ...patterns];
     for (const name of [...wide, ...session.wanted]) {
       if (joined.has(name) || patterns.has(name)) continue; // a pattern that leaves has to be gone first
-      if (!open.some((pattern) => pattern !== name && fits(pattern, name) && brings(pattern, name))) join(name);
+      const isBrought = open.some((pattern) => pattern !== name && fits(pattern, name) && brings(pattern, name));
+      if (!isBrought || session.follows(name)) join(name);
     }
     if (isTold) decides();
+  }
+
+  // Who is there is told from a subscription's beginning on, or not at all. So the channel is left and joined again. It
+  // goes on from its position. If it is not as far as that yet, this comes later.
+  function isToRejoin(name) {
+    const isSettled = session.begun.has(name) && !late.has(name) && !awaited.has(name);
+    return isSettled && session.follows(name) !== followed.has(name);
   }
 
   // What a pattern brings is not asked for by its name, unless that is further behind.
@@ -780,7 +881,12 @@ function openSocket(kind, target, session) {
     if (since !== undefined) late.add(name);
     if (isPattern(name)) patterns.add(name);
     const last = since === null ? session.last : undefined;
-    request({ type: 'subscribe', [kindOf(name)]: name, since: since ?? undefined, last });
+    const isFollowed = session.follows(name);
+    if (isFollowed) followed.add(name);
+    else followed.delete(name);
+    request({
+      type: 'subscribe', [kindOf(name)]: name, since: since ?? undefined, last, presence: isFollowed || undefined,
+    });
   }
 
   function within(ms) {

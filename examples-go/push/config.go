@@ -50,7 +50,8 @@ type Config struct {
 	//	                            "file:DIRECTORY": history that survives a restart
 	//	path                /push   with Grant.KeepAlive: the path that Handler is mounted at
 	//
-	// "channel.news.*.history_count" sets the history of the channels that begin with "news.".
+	// "channel.news.*.history_count" sets the history of the channels that begin with "news.", and
+	// "channel.room.*.presence" whether clients may ask who is on those that begin with "room.".
 	Options map[string]string
 
 	// File is a TOML file with options, read before the fields above.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Grant says what a client may do. It is the answer of the service's own login. The zero Grant allows nothing.
@@ -14,6 +16,12 @@ type Grant struct {
 	// User is the client's user, or empty. Events name it, and [Server.Disconnect] finds it. At most 255 bytes. With the
 	// option user_channel the client has this user's channel: see [Server.PublishUser].
 	User string
+
+	// Info is what those who follow the presence of a channel are told of User (option channel.PATTERN.presence): a name
+	// to show, or JSON in one line. At most 1,024 bytes of UTF-8 without control characters. All of them can read it. If
+	// the connections of a user differ in it, that of the one that came last counts. Attached, it needs a hub that knows
+	// it: [ErrUnsupported].
+	Info string
 
 	// Channels are the names of the channels that the client may ask for. They are never patterns, so a client's text
 	// may be a part of one; a name that ends in "*" is refused. At most 1,000 together with Patterns and Subscribe.
@@ -66,7 +74,7 @@ func (g *Grant) empty() bool {
 
 // granted is a grant as C reads it.
 type granted struct {
-	names                            string // the user and the channels of each list, in this order, each ending in NUL
+	names                            string // the user, the info and the channels of each list, each ending in NUL
 	subscribe, channels, patterns    int
 	publishChannels, publishPatterns int
 	expires                          int64
@@ -81,8 +89,13 @@ func (g *Grant) forC() (granted, error) {
 	if err := checkName("grant", "user", g.User); err != nil {
 		return granted{}, err
 	}
+	if err := g.checkInfo(); err != nil {
+		return granted{}, err
+	}
 	var all strings.Builder
 	all.WriteString(g.User)
+	all.WriteByte(0)
+	all.WriteString(g.Info)
 	all.WriteByte(0)
 	for _, list := range []struct {
 		names    []string
@@ -114,6 +127,20 @@ func (g *Grant) forC() (granted, error) {
 		all.String(), len(g.Subscribe), len(g.Channels), len(g.Patterns), len(g.PublishChannels), len(g.PublishPatterns),
 		g.expires(), g.flags(),
 	}, nil
+}
+
+func (g *Grant) checkInfo() error {
+	switch {
+	case len(g.Info) > maxInfo:
+		return invalid("grant", fmt.Sprintf("info: %d bytes; at most %d are allowed", len(g.Info), maxInfo))
+	case !utf8.ValidString(g.Info):
+		return invalid("grant", "info: not UTF-8")
+	case strings.ContainsFunc(g.Info, unicode.IsControl):
+		return invalid("grant", "info: control characters are not allowed, so JSON has to be in one line")
+	case g.Info != "" && g.User == "":
+		return invalid("grant", "info: it is about a user, and the grant has none")
+	}
+	return nil
 }
 
 func (g *Grant) flags() uint32 {

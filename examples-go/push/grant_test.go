@@ -45,6 +45,11 @@ func TestAGrantNamesTheEntryThatIsWrong(t *testing.T) {
 		`pattern "a*b*": * may stand at the end only`:  {Patterns: []string{"fine.*", "a*b", "a*b*"}},
 		`pattern "**": * may stand at the end only`:    {Channels: []string{"a*b"}, PublishPatterns: []string{"**"}},
 		`channel "news.*": a name can't end in *; Pat`: {Channels: []string{"news.*"}},
+		"info: 1025 bytes; at most 1024 are allowed":   {User: "ada", Info: strings.Repeat("i", 1025)},
+		"info: control characters are not allowed":     {User: "ada", Info: "a\x00"},
+		"not allowed, so JSON has to be in one line":   {User: "ada", Info: "{\n}"},
+		"info: not UTF-8": {User: "ada", Info: "a\xff"},
+		"info: it is about a user, and the grant has": {Info: "Ada", Channels: []string{"a"}},
 	} {
 		if err := srv.Renew(7, grant); !errors.Is(err, push.ErrInvalid) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %s", err, says)

@@ -72,6 +72,7 @@ type handle uintptr
 // Bounds of the library.
 const (
 	maxName    = 255 // channel, user, key
+	maxInfo    = 1024
 	maxAddress = 128
 	maxUsers   = 10000 // in one page
 )
@@ -172,6 +173,8 @@ func (h handle) stats() (Stats, Status) {
 		CallsWaiting: uint64(s.calls_waiting), PublishChecks: uint64(s.publish_checks),
 		PublishChecksGivenUp: uint64(s.publish_checks_given_up),
 		PublishChecksWaiting: uint64(s.publish_checks_waiting), Patterns: uint64(s.patterns),
+		PresenceMembers: uint64(s.presence_members), PresenceBytes: uint64(s.presence_bytes),
+		PresenceRefused: uint64(s.presence_refused),
 	}, Status(status)
 }
 

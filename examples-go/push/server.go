@@ -366,6 +366,10 @@ type Stats struct {
 	PublishChecksWaiting uint64 // gauge: messages of clients that wait for the host's check
 
 	Patterns uint64 // gauge: the different patterns that connections have
+
+	PresenceMembers uint64 // gauge: users that are shown on channels with presence, once for each channel
+	PresenceBytes   uint64 // gauge: bytes of the names and infos of these users, with the bookkeeping
+	PresenceRefused uint64 // users that were not shown on a channel, since presence_total was reached
 }
 
 // Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;

@@ -230,6 +230,8 @@ static int fill_grant(struct grant *to, const char *names, pushgo_terms terms)
     if (count > FEW && !(to->channels = malloc(count * sizeof *to->channels))) return 0;
     to->grant = (push_grant)PUSH_GRANT_INIT;
     to->grant.user = or_null(names);
+    names += strlen(names) + 1;
+    to->grant.info = or_null(names);
     for (size_t i = 0; i < count; i++) to->channels[i] = names += strlen(names) + 1;
     to->grant.subscribe = to->channels;
     to->grant.subscribe_count = terms.subscribe;

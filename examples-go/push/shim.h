@@ -54,8 +54,8 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
 /* Begins the stream of a channel, or ends it. */
 push_status pushgo_mark(uintptr_t server, const char *channel, int end, push_position *out);
 
-/* A grant without its texts. These stand in `names`: the user (empty: none), and the channels of each list in the order of
- * the counts, each ending in NUL. */
+/* A grant without its texts. These stand in `names`: the user and the info (empty: none), and the channels of each list in
+ * the order of the counts, each ending in NUL. */
 typedef struct {
     size_t subscribe, channels, patterns, publish_channels, publish_patterns;
     int64_t expires_at;

@@ -35,6 +35,9 @@ type SubscribeOptions struct {
 	// names. It may name none then. The option max_patterns bounds them, and is 0 by default. A gap may have the pattern as
 	// its Channel. Never make a pattern from a client's text.
 	Patterns []string
+	// Presence asks who is on each of the named channels, and who comes and goes: see [Delivery].Presence. The service
+	// itself is not among them. A hub that does not know presence tells nothing.
+	Presence bool
 }
 
 // Delivery is a message as a subscriber gets it.
@@ -59,6 +62,9 @@ type Delivery struct {
 	// subscription have ended, it is over, without an error. Nothing else that closes its connection ends it so: it goes
 	// on from its position.
 	End bool
+	// Presence is not nil if this is no message: it says who is on the channel. It comes if the subscription has asked for
+	// it. It has no position, and is not kept: a subscription that goes on gets all of it anew.
+	Presence *Presence
 }
 
 // Subscription is a subscription of the service itself. Only one goroutine at a time may use Next and All. Any may use
@@ -69,6 +75,7 @@ type Subscription struct {
 	channels []string
 	patterns []string
 	last     int // as it was asked for
+	presence bool
 	link     *link
 	cleanup  runtime.Cleanup
 	ended    map[string]bool // those of `channels` of which the last delivery was the end
@@ -108,7 +115,8 @@ func (s *Server) Subscribe(ctx context.Context, channels []string, options Subsc
 	}
 	l.cancel = cancel
 	sub := &Subscription{
-		server: s, ctx: ctx, channels: channels, patterns: options.Patterns, last: options.Last, link: l, position: l.start,
+		server: s, ctx: ctx, channels: channels, patterns: options.Patterns, last: options.Last, presence: options.Presence,
+		link: l, position: l.start,
 	}
 	// The context refers to the link's connection only. So the subscription itself can be forgotten.
 	sub.cleanup = runtime.AddCleanup(sub, (*link).close, l)
@@ -176,6 +184,9 @@ func (sub *Subscription) reached(at Position) {
 
 // isRepeated says whether the library tells an end again: it does so when the subscription goes on after the end.
 func (sub *Subscription) isRepeated(d Delivery) bool {
+	if d.Presence != nil {
+		return false // users come and go after the end, too
+	}
 	if !d.End {
 		if len(sub.ended) > 0 {
 			delete(sub.ended, d.Channel)
@@ -216,7 +227,7 @@ func (sub *Subscription) resume(cause error) error {
 		return cause
 	}
 	for wait := pauseFirst; ; wait = min(2*wait, resumeLongest) {
-		options := SubscribeOptions{Since: sub.Position(), Patterns: sub.patterns}
+		options := SubscribeOptions{Since: sub.Position(), Patterns: sub.patterns, Presence: sub.presence}
 		if options.Since == "" {
 			// A gap came first, and nothing behind it. The newest messages are asked for again.
 			options.Last = sub.last
@@ -305,6 +316,9 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 	if options.Last != 0 {
 		query.Set("last", strconv.Itoa(options.Last))
 	}
+	if options.Presence {
+		query.Set("presence", "1")
+	}
 	grant := Grant{User: s.owner, Patterns: []string{"*"}}
 	conn, err := s.adoptPair([]byte("GET /?"+query.Encode()+" HTTP/1.0\r\n\r\n"), &grant)
 	if err != nil {
@@ -379,6 +393,7 @@ type object struct {
 	Data    string   `json:"data"`
 	Base64  bool     `json:"base64"`
 	Ended   bool     `json:"ended"` // of a close: all channels have ended. The code alone does not say it: anybody may close with 1000
+	presenceObject
 }
 
 var errEnded = errors.New("all channels have ended")
@@ -400,6 +415,8 @@ func (l *link) next() (Delivery, error) {
 		switch o.Type {
 		case "message", "broadcast", "gap", "begin", "end":
 			return o.delivery()
+		case "presence", "join", "leave":
+			return Delivery{Channel: o.Channel, Presence: o.presence(o.Type)}, nil
 		case "close":
 			if o.Ended {
 				return Delivery{}, errEnded

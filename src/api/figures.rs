@@ -40,6 +40,10 @@ impl Api {
         stats.undone = context.metrics.undone.load(Ordering::Relaxed);
         stats.logs_suppressed = context.log.suppressed();
         stats.draining = context.drained.has_begun().into();
+        let presence = self.context.presence.figures();
+        stats.presence_members = presence.members;
+        stats.presence_bytes = presence.bytes;
+        stats.presence_refused = presence.refused;
         stats
     }
 

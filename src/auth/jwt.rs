@@ -111,12 +111,12 @@ fn name(algorithm: Algorithm) -> Option<&'static str> {
     }
 }
 
-fn grant(claims: Claims) -> Result<Grant, Refusal> {
+fn grant(mut claims: Claims) -> Result<Grant, Refusal> {
     // The token was checked with the same leeway.
     let expires_at = (claims.exp as i64).saturating_add(LEEWAY_SECONDS);
-    let user = claims.sub.clone();
+    let (user, info) = (claims.sub.take(), claims.take_info());
     let (subscribe, publish) = claims.into_lists();
-    Grant::from_lists(user.as_deref(), &subscribe, &publish, expires_at).map_err(bad_claims)
+    Grant::from_lists(user.as_deref(), info.as_deref(), &subscribe, &publish, expires_at).map_err(bad_claims)
 }
 
 /// The refusal of a token that is valid, and claims what can't be.

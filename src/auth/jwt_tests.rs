@@ -39,6 +39,38 @@ fn a_token_grants_the_channels_that_it_names() {
 }
 
 #[test]
+fn a_token_may_say_something_of_its_user() {
+    let verifier = verifier(&[("jwt_secret", SECRET)]).unwrap();
+    let with = |info: Value| {
+        let mut claims = good();
+        claims["push.info"] = info;
+        claims
+    };
+    let verify = |claims: &Value| verifier.verify(&token(SECRET, claims));
+    assert_eq!(verify(&good()).unwrap().info(), None);
+    let longest = "\u{fc}".repeat(512);
+    for info in [r#"{"name":"Ada"}"#, &*longest] {
+        assert_eq!(verify(&with(json!(info))).unwrap().info(), Some(info));
+    }
+    assert_eq!(verify(&with(json!(null))).unwrap().info(), None, "as with sub");
+    let nested = json!({"exp": now() + 60, "sub": "ada", "push": {"info": "Ada"}, "info": {"name": "not ours"}});
+    assert_eq!(verify(&nested).unwrap().info(), Some("Ada"), "a claim of another name says nothing");
+    for (info, says) in [
+        (json!(""), "info: empty; 1 to 1024 bytes are allowed"),
+        (json!(longest + "x"), "info: 1025 bytes; at most 1024 are allowed"),
+        (json!("a\nb"), "info: control characters are not allowed"),
+        (json!(7), "sub and push.info are texts"),
+        (json!({"name": "Ada"}), "sub and push.info are texts"),
+    ] {
+        let refusal = verify(&with(info)).unwrap_err();
+        assert!(refusal.status == 401 && refusal.message.contains(says), "{}", refusal.message);
+    }
+    let nobody = json!({"exp": now() + 60, "push.info": "Ada"});
+    let refusal = verify(&nobody).unwrap_err();
+    assert!(refusal.status == 401 && refusal.message.contains("the grant has none"), "{}", refusal.message);
+}
+
+#[test]
 fn tokens_of_several_secrets_are_accepted_while_keys_are_rotated() {
     let both = format!("{OTHER},{SECRET}");
     let verifier = verifier(&[("jwt_secret", &both)]).unwrap();

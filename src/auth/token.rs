@@ -50,6 +50,8 @@ pub(super) struct Claims {
     flat_subscribe: Option<Vec<String>>,
     #[serde(rename = "push.publish", default)]
     flat_publish: Option<Vec<String>>,
+    #[serde(rename = "push.info", default)]
+    flat_info: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -58,6 +60,8 @@ struct Push {
     subscribe: Vec<String>,
     #[serde(default)]
     publish: Vec<String>,
+    #[serde(default)]
+    info: Option<String>,
 }
 
 impl<'t> Token<'t> {
@@ -72,8 +76,8 @@ impl<'t> Token<'t> {
     pub(super) fn claims(&self) -> Result<Claims, &'static str> {
         // Which of them it was, only a parser's words could say.
         object(self.claims).ok_or(
-            "its claims are not as they must be: exp and nbf are numbers, sub is a text, push.subscribe and push.publish \
-             are lists of texts",
+            "its claims are not as they must be: exp and nbf are numbers, sub and push.info are texts, push.subscribe \
+             and push.publish are lists of texts",
         )
     }
 }
@@ -104,6 +108,11 @@ impl Claims {
             return Err("it is from another issuer (iss)");
         }
         Ok(())
+    }
+
+    /// What those who follow the presence of a channel are told of the user. The flat claim has precedence.
+    pub(super) fn take_info(&mut self) -> Option<String> {
+        self.flat_info.take().or_else(|| self.push.as_mut()?.info.take())
     }
 
     /// The channels that the token allows to subscribe and to publish to. The flat claims have precedence.

@@ -41,8 +41,9 @@ impl Builder {
     }
 
     /// Sets one option. `channel.PATTERN.history_count` (or `_age`, `_bytes`) sets the history of the channels whose
-    /// names match the pattern. `channel.PATTERN.slow_policy` sets their policy for clients that read slowly, and
-    /// `channel.PATTERN.client_publish` whether the host checks what clients publish to them.
+    /// names match the pattern. `channel.PATTERN.slow_policy` sets their policy for clients that read slowly,
+    /// `channel.PATTERN.client_publish` whether the host checks what clients publish to them, and
+    /// `channel.PATTERN.presence` whether clients may ask who is there.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
             return self.set_for_channels(name, pattern, option, value);
@@ -138,7 +139,7 @@ impl Builder {
     }
 
     fn set_for_channels(&mut self, name: &str, pattern: &str, option: &str, value: &str) -> Result<(), Error> {
-        let spec = options::find(option)
+        let spec = options::find_for_channels(option)
             .filter(|spec| OPTIONS_OF_CHANNELS.contains(&spec.name))
             .ok_or_else(|| wrong::unknown_of_channels(name))?;
         let pattern = ChannelPattern::parse(pattern)
@@ -149,6 +150,7 @@ impl Builder {
         let set = match option {
             "slow_policy" => put(&mut self.config.channel_slow, pattern, scratch.slow_policy),
             "client_publish" => put(&mut self.config.channel_publish, pattern, scratch.client_publish),
+            "presence" => put(&mut self.config.channel_presence, pattern, scratch.presence),
             _ => self.set_history(pattern, spec, value),
         };
         set.ok_or_else(|| {
@@ -182,8 +184,8 @@ impl Builder {
 }
 
 /// The options that can be set for the channels that match a pattern.
-pub(super) const OPTIONS_OF_CHANNELS: [&str; 5] =
-    ["history_count", "history_age", "history_bytes", "slow_policy", "client_publish"];
+pub(super) const OPTIONS_OF_CHANNELS: [&str; 6] =
+    ["history_count", "history_age", "history_bytes", "slow_policy", "client_publish", "presence"];
 
 fn find<T: Clone>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
     patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| value.clone())
@@ -267,10 +269,8 @@ mod tests {
         assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000));
         assert_eq!(builder.config().history.count, 7);
         let error = builder.set("channel.news.*.path", "/x").unwrap_err().to_string();
-        assert!(
-            error.ends_with("of channels are history_count, history_age, history_bytes, slow_policy, client_publish"),
-            "{error}"
-        );
+        let names = "history_count, history_age, history_bytes, slow_policy, client_publish, presence";
+        assert!(error.ends_with(&format!("of channels are {names}")), "{error}");
         builder.set("channel.news.*.slow_policy", "latest").unwrap();
         assert_eq!(builder.config().channel_slow[0].1, SlowPolicy::Latest);
         // What the pattern does not set follows the general option, and what it sets stays.

@@ -8,6 +8,7 @@ pub(crate) mod hosts;
 pub mod options;
 mod origins;
 mod parts;
+mod presence;
 mod reload;
 pub(crate) mod secrets;
 pub(crate) mod showing;
@@ -126,6 +127,9 @@ fields! {
         pub key_window_ms: u64,
         pub history: Retention,
         pub history_total: usize,
+        pub presence_grace_ms: u64,
+        pub presence_detail: usize,
+        pub presence_total: usize,
         pub engine: Engine,
         pub engine_namespace: String,
         /// `None` means that of the machine, and what tells this hub from others there.
@@ -157,6 +161,10 @@ fields! {
         pub channel_slow: Vec<(ChannelPattern, SlowPolicy)>,
         /// How clients may publish to channels that match a pattern, in the order set.
         pub channel_publish: Vec<(ChannelPattern, ClientPublish)>,
+        /// Of channels that match no pattern. It is false: only patterns can have it.
+        pub presence: bool,
+        /// Whether channels that match a pattern have presence, in the order set.
+        pub channel_presence: Vec<(ChannelPattern, bool)>,
     }
 }
 
@@ -218,6 +226,7 @@ impl Config {
         self.check_console()?;
         self.check_tls()?;
         self.check_trace()?;
+        self.check_presence()?;
         if self.attach.is_none() && self.asks_about_messages() && !self.events.has(EventKind::Publish) {
             let text =
                 "option client_publish: host needs `publish` in the option events; otherwise nobody would be asked";

@@ -44,7 +44,8 @@ impl Config {
         }
         let patterns = take(&mut next.channel_history, &wanted.channel_history)
             | take(&mut next.channel_slow, &wanted.channel_slow)
-            | take(&mut next.channel_publish, &wanted.channel_publish);
+            | take(&mut next.channel_publish, &wanted.channel_publish)
+            | take(&mut next.channel_presence, &wanted.channel_presence);
         if patterns {
             reloaded.changed.push("channel.*");
         }

@@ -180,6 +180,9 @@ impl Config {
         for (pattern, value) in &self.channel_publish {
             of(&mut found, pattern).push(("client_publish", value.word().to_owned()));
         }
+        for (pattern, has) in &self.channel_presence {
+            of(&mut found, pattern).push(("presence", has.to_string()));
+        }
         found
     }
 }
@@ -338,13 +341,14 @@ mod tests {
             ("channel.b.history_count", "3"),
             ("channel.a.*.history_age", "1h"),
             ("channel.c.client_publish", "host"),
+            ("channel.c.presence", "true"),
         ])
         .shown_patterns();
         let names: Vec<_> = patterns.iter().map(|shown| (&*shown.pattern, shown.options.len())).collect();
-        assert_eq!(names, [("b", 3), ("a.*", 4), ("c", 1)]);
+        assert_eq!(names, [("b", 3), ("a.*", 4), ("c", 2)]);
         assert_eq!(patterns[1].options[1], ("history_age", "1h".into()));
         assert_eq!(patterns[1].options[3], ("slow_policy", "latest".into()));
         assert_eq!(patterns[0].options[0], ("history_count", "3".into()));
-        assert_eq!(patterns[2].options, [("client_publish", "host".into())]);
+        assert_eq!(patterns[2].options, [("client_publish", "host".into()), ("presence", "true".into())]);
     }
 }

@@ -41,6 +41,9 @@ pub(super) fn unknown(name: &str) -> Error {
         let meant = if edits(first, "channel") <= 2 { format!("channel.{}", named(rest)) } else { example.into() };
         return error(format!("unknown option {}; did you mean {meant}?", shown(name)));
     }
+    if OPTIONS_OF_CHANNELS.contains(&name) {
+        return error(format!("unknown option {}; did you mean channel.PATTERN.{name}?", shown(name)));
+    }
     let known = options::all().map(|option| option.name);
     let (edits, nearest) = known.map(|known| (edits(name, known), known)).min().unwrap_or_default();
     let advice = if edits * 3 <= name.len() {

@@ -25,6 +25,7 @@ pub(crate) enum Member {
     Echo,
     Except,
     Pattern,
+    Presence,
 }
 
 impl Member {
@@ -44,13 +45,14 @@ impl Member {
             Member::Echo => "echo",
             Member::Except => "except",
             Member::Pattern => "pattern",
+            Member::Presence => "presence",
         }
     }
 
     fn value_type(self) -> ValueType {
         match self {
             Member::Last | Member::Ref => ValueType::Number,
-            Member::Base64 | Member::Echo => ValueType::Flag,
+            Member::Base64 | Member::Echo | Member::Presence => ValueType::Flag,
             _ => ValueType::Text,
         }
     }
@@ -83,7 +85,7 @@ enum Value<'a> {
 
 /// The members that were asked for and are there. A member that is null counts as missing.
 #[derive(Debug, Default)]
-pub(crate) struct Members<'a>([Option<Value<'a>>; 14]);
+pub(crate) struct Members<'a>([Option<Value<'a>>; 15]);
 
 impl<'a> Members<'a> {
     /// Takes a text. `None` if the member is missing.

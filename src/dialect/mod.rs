@@ -204,6 +204,17 @@ impl Format {
         bytes(&self.transport().object(Some("push-gap"), Some(position).filter(|id| !id.is_empty()), &object), framed)
     }
 
+    /// The bytes that tell who is on a channel: an object, and the name of the event that carries it. It has no position,
+    /// since it is no part of the history. Empty where there is no place for it, and for polls, whose answers have the
+    /// objects themselves.
+    pub(crate) fn presence(self, event: &str, object: &[u8], framed: bool) -> Vec<u8> {
+        match self.transport() {
+            Transport::Poll => Vec::new(),
+            Transport::WebSocket if self.dialect() == Dialect::Raw => Vec::new(),
+            transport => bytes(&transport.object(Some(event), None, object), framed),
+        }
+    }
+
     /// A host's message to this subscriber alone.
     pub fn direct(self, data: &[u8], binary: bool, framed: bool) -> Vec<u8> {
         match (self.transport(), self.dialect()) {
@@ -286,5 +297,21 @@ mod tests {
             }
         }
         assert_eq!(Format::all().len(), 8);
+    }
+
+    #[test]
+    fn each_format_tells_of_presence_where_it_has_a_place_for_it() {
+        let event = b"event: push-join\ndata: {}\n\n";
+        for format in Format::all() {
+            let told = format.presence("push-join", b"{}", false);
+            match (format.transport(), format.dialect()) {
+                (Transport::WebSocket, Dialect::Push) => assert_eq!(told, [0x81, 2, b'{', b'}']),
+                // In the raw form, too: a page that does not listen for it does not see it.
+                (Transport::Sse, _) => assert_eq!(told, event),
+                (Transport::Stream, _) => assert_eq!(told, b"{}\n"),
+                (Transport::WebSocket | Transport::Poll, _) => assert!(told.is_empty()),
+            }
+        }
+        assert_eq!(Format::STREAM.presence("push-join", b"{}", true), b"3\r\n{}\n\r\n");
     }
 }

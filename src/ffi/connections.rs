@@ -36,6 +36,7 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
         publish_channel_count: 0,
         publish_patterns: std::ptr::null(),
         publish_pattern_count: 0,
+        info: std::ptr::null(),
     });
     &ALL.0
 }
@@ -77,8 +78,8 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this process.
 /// PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
 /// PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
-/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, or the client's TLS is in the kernel, and the hub
-/// is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
+/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe` or `info`, or the client's TLS is in the kernel, and
+/// the hub is too old for that.  If the hub was away and turns out to be too old, the client gets 503.
 ///
 /// # Safety
 /// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
@@ -320,7 +321,8 @@ pub unsafe extern "C" fn push_revoke_channel(
 /// prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
 /// grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
 /// If it has another user now, the calls and messages of the user before that wait for the host get an
-/// error, and with the option `user_channel` the connection is closed with 1001.  `grant` is copied.
+/// error, and with the option `user_channel` the connection is closed with 1001.  Those who follow the
+/// presence of its channels are told of another user or `info`.  `grant` is copied.
 ///
 /// PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: a field of `grant` is not allowed.
 ///

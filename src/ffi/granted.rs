@@ -45,8 +45,8 @@ unsafe fn read_granted(grant: &push_grant) -> Result<Grant, Fault> {
     if grant.flags & !known != 0 || grant.reserved != 0 {
         return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags, or reserved is not 0"));
     }
-    // SAFETY: the caller vouches for the lists and the string.
-    let (subscribe, channels, patterns, publish_channels, publish_patterns, user) = unsafe {
+    // SAFETY: the caller vouches for the lists and the strings.
+    let (subscribe, channels, patterns, publish_channels, publish_patterns, user, info) = unsafe {
         (
             read_texts("subscribe", grant.subscribe, grant.subscribe_count)?,
             read_texts("channels", grant.channels, grant.channel_count)?,
@@ -54,10 +54,12 @@ unsafe fn read_granted(grant: &push_grant) -> Result<Grant, Fault> {
             read_texts("publish_channels", grant.publish_channels, grant.publish_channel_count)?,
             read_texts("publish_patterns", grant.publish_patterns, grant.publish_pattern_count)?,
             guard::optional_text("user", grant.user)?,
+            guard::optional_text("info", grant.info)?,
         )
     };
     Ok(Grant::of(&Terms {
         user,
+        info,
         subscribe: &subscribe,
         channels: &channels,
         patterns: &patterns,

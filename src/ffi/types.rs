@@ -198,6 +198,12 @@ pub struct push_grant {
     pub publish_patterns: *const *const c_char,
     /// The number of `publish_patterns`.
     pub publish_pattern_count: usize,
+    /// What those who follow the presence of a channel (option channel.PATTERN.presence) are told of
+    /// the user beside its name, or NULL: text of at most 1024 bytes without control characters, such as
+    /// a name to show, or JSON.  All of them can read it.  It needs `user`.  If the connections of a user
+    /// differ in it, that of the one that came last counts.  PUSH_ERR_UNSUPPORTED: the hub (option
+    /// attach) is too old for it.
+    pub info: *const c_char,
 }
 
 /// A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear.
@@ -362,4 +368,13 @@ pub struct push_stats {
     pub publish_checks_waiting: u64,
     /// Gauge: the different patterns that connections have.
     pub patterns: u64,
+    /// Gauge: users that are shown on channels with presence (option `channel.PATTERN.presence`).  A
+    /// user counts once for each of these channels.
+    pub presence_members: u64,
+    /// Gauge: bytes of these users' names and infos, including the bookkeeping (option
+    /// `presence_total`).
+    pub presence_bytes: u64,
+    /// Users that were not shown on a channel when they came, since the option `presence_total` was
+    /// reached.
+    pub presence_refused: u64,
 }

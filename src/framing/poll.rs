@@ -17,7 +17,8 @@ pub enum Note {
     Retry(u64),
 }
 
-/// An answer: 200 with `{"position":…,"messages":[…]}`.
+/// An answer: 200 with `{"position":…,"messages":[…]}`. A client that follows who is there has
+/// `"presence":"VERSION"` behind the messages.
 ///
 /// `extra` has header lines, and each ends with CR LF.
 pub fn answer<'a>(
@@ -26,6 +27,7 @@ pub fn answer<'a>(
     extra: &str,
     keep_alive: bool,
     note: Note,
+    presence: Option<&str>,
 ) -> Vec<u8> {
     let mut body = format!("{{\"position\":\"{position}\",\"messages\":[").into_bytes();
     for (index, object) in objects.enumerate() {
@@ -35,6 +37,11 @@ pub fn answer<'a>(
         body.extend_from_slice(object);
     }
     body.push(b']');
+    if let Some(version) = presence {
+        body.extend_from_slice(br#","presence":""#);
+        body.extend_from_slice(version.as_bytes());
+        body.push(b'"');
+    }
     let mut advice = String::new();
     match note {
         Note::None => {}

@@ -11,6 +11,7 @@ use crate::http::origin;
 use crate::http::query::Query;
 use crate::http::request::{self, Known, NamedBy, Wish};
 use crate::hub::{check_channel, ChannelPattern, ClientId, Epoch, Position, Start};
+use crate::presence::is_version;
 use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
 use std::sync::OnceLock;
 
@@ -50,6 +51,10 @@ pub(super) fn head(data: &[u8]) {
         (Start::New, None) => {}
         (Start::Beginning, Some(since)) => assert_eq!(since, "start"),
         (start, since) => panic!("{start:?} for {since:?}"),
+    }
+    if let Some(follows) = &subscribe.follows {
+        assert!(follows == "1" || is_version(follows), "{follows:?}");
+        assert!(subscribe.json || subscribe.transport != Transport::WebSocket, "raw frames have no place for presence");
     }
     let origins = lines(whole).filter(|(name, _)| name == b"origin");
     let host = lines(whole).find(|(name, _)| name == b"host").map_or("".into(), |(_, value)| text(value));
@@ -163,10 +168,13 @@ pub(super) fn push_v1(data: &[u8]) {
     let (data, base64) = match &request {
         ClientRequest::Publish(publication) => (&publication.data, publication.base64),
         ClientRequest::Message { data, base64 } | ClientRequest::Call { data, base64 } => (data, *base64),
-        ClientRequest::Subscribe { .. }
-        | ClientRequest::Unsubscribe { .. }
-        | ClientRequest::Token { .. }
-        | ClientRequest::Ping => return,
+        ClientRequest::Subscribe(subscription) => {
+            if let (true, Ok(value)) = (subscription.follows, serde_json::from_slice::<serde_json::Value>(data)) {
+                assert_eq!(value["presence"], true);
+            }
+            return;
+        }
+        ClientRequest::Unsubscribe { .. } | ClientRequest::Token { .. } | ClientRequest::Ping => return,
     };
     if let Ok(bytes) = payload(data, base64) {
         assert!(bytes.len() <= data.len());

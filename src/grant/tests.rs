@@ -112,6 +112,7 @@ fn parts_from_another_process_name_only_what_they_list() {
     let list = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
     let parts = |subscribe, at_once| Parts {
         user: None,
+        info: None,
         subscribe,
         at_once,
         publish: Some(Vec::new()),
@@ -232,4 +233,64 @@ fn a_pattern_is_allowed_where_all_that_it_fits_is() {
     // No pattern fits the channel of a user, so none is lost with it.
     let less = granted(&["*"]).without(&pattern("user:ada"));
     assert!(less.gives("*", true) && less.gives("u*", true) && !less.gives("user:ada", true));
+}
+
+#[test]
+fn a_grant_without_info_is_as_large_as_before_there_was_info() {
+    assert_eq!(size_of::<Who>(), size_of::<Option<Arc<str>>>());
+    // An idle client has one, perhaps for itself; look twice before you raise it.
+    assert!(size_of::<Grant>() <= 88, "{}", size_of::<Grant>());
+}
+
+#[test]
+fn a_user_may_have_an_info() {
+    let channels = ["news".to_owned()];
+    let terms = |user, info| Terms { user, info, channels: &channels, ..Terms::default() };
+    let known = |grant: &Grant| (grant.user().map(|user| user.to_string()), grant.info().map(str::to_owned));
+    for (user, info) in [
+        (None, None),
+        (Some("ada"), None),
+        (Some("ada"), Some("Ada")),
+        (Some("ada"), Some("{\"name\":\"\\u0041da\",\"\u{fc}\":\"\u{1F4A9}\"}")),
+        (Some("ada"), Some(&*"\u{fc}".repeat(MAX_INFO / 2))),
+    ] {
+        let grant = Grant::of(&terms(user, info)).unwrap();
+        let expected = (user.map(str::to_owned), info.map(str::to_owned));
+        assert_eq!(known(&grant), expected);
+        assert_eq!(Grant::from_parts(&grant.parts()).unwrap(), grant);
+        // It stays with the user, whatever is taken.
+        let less = grant.without(&ChannelPattern::everything());
+        assert_eq!(known(&less), expected);
+        assert_eq!(known(&grant.without_taken_from(&less).of_host(7)), expected);
+    }
+}
+
+#[test]
+fn clients_with_another_info_do_not_share_a_grant() {
+    let mut latest = Latest::default();
+    let mut share = |info| latest.share(Grant::of(&Terms { user: Some("ada"), info, ..Terms::default() }).unwrap());
+    let one = share(Some("a"));
+    assert!(Arc::ptr_eq(&one, &share(Some("a"))));
+    let other = share(Some("b"));
+    assert_eq!((one.info(), other.info(), share(None).info()), (Some("a"), Some("b"), None));
+}
+
+#[test]
+fn an_info_is_checked_and_needs_a_user() {
+    let long = "x".repeat(MAX_INFO + 1);
+    for (user, info, says) in [
+        (None, "a", "info: it is about a user, and the grant has none"),
+        (Some("ada"), "", "info: empty; 1 to 1024 bytes are allowed"),
+        (Some("ada"), &*long, "info: 1025 bytes; at most 1024 are allowed"),
+        (Some("ada"), "a\nb", "info: control characters are not allowed"),
+        (Some("ada"), "a\0", "info: control characters are not allowed"),
+        (Some("ada"), "\u{85}", "info: control characters are not allowed"),
+        (Some(""), "a", "user: empty"),
+    ] {
+        let of_host = Grant::of(&Terms { user, info: Some(info), ..Terms::default() });
+        for refused in [of_host, Grant::from_lists(user, Some(info), &[], &[], 1)] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::framing::Transport;
 use crate::hub::{check_channel, check_pattern, is_the_librarys, user_of, ClientId};
 use crate::number;
+use crate::presence::is_version;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;
@@ -13,6 +14,8 @@ use std::hash::BuildHasher;
 
 /// The largest value of `last=`.
 const MAX_LAST: usize = 10_000;
+/// The `presence` of a client that follows who is there, and knows nothing yet.
+const FOLLOWS: &str = "1";
 /// Up to this number of channels, each is compared with all others.
 const FEW: usize = 64;
 
@@ -45,6 +48,8 @@ pub(crate) struct Query<'b> {
     pub(super) token: Option<Cow<'b, str>>,
     /// The id that the client has chosen.
     client: Option<Cow<'b, str>>,
+    /// It follows who is there: a version that it knows, or `1`.
+    follows: Option<Cow<'b, str>>,
     /// True for `wait=0`: a poll does not wait for messages.
     pub(super) at_once: bool,
 }
@@ -111,6 +116,7 @@ impl<'b> Query<'b> {
                 }
                 "token" => asked.token = Some(value).filter(|value| !value.is_empty()),
                 "client" => asked.client = Some(value).filter(|value| !value.is_empty()),
+                "presence" => asked.follows = follows(value)?,
                 "wait" if value == "0" => asked.at_once = true,
                 "wait" => return Err(Refusal::malformed("wait", "wait must be 0")),
                 name if is_last_event_id(name) => asked.last_event_id = Some(value).filter(|value| !value.is_empty()),
@@ -130,6 +136,15 @@ impl<'b> Query<'b> {
             Some(None) if transport == Transport::Sse => Ok((None, true)),
             Some(None) => Err(Refusal::malformed("client", ClientId::wrong("client"))),
         }
+    }
+
+    /// What the client knows of who is there, if it follows that. Raw frames have no place for the answer.
+    pub(super) fn follows(&mut self, transport: Transport, json: bool) -> Result<Option<Cow<'b, str>>, Refusal> {
+        if self.follows.is_some() && transport == Transport::WebSocket && !json {
+            let message = "presence=1 over a WebSocket needs the subprotocol push.v1.json";
+            return Err(Refusal::malformed("presence", message));
+        }
+        Ok(self.follows.take())
     }
 
     fn add_channel(&mut self, name: Cow<'b, str>, config: &Config) -> Result<(), Refusal> {
@@ -185,6 +200,18 @@ impl<'b> Query<'b> {
     }
 }
 
+/// Reads `presence=`.
+fn follows(value: Cow<'_, str>) -> Result<Option<Cow<'_, str>>, Refusal> {
+    match &*value {
+        "0" => Ok(None),
+        text if text == FOLLOWS || is_version(text) => Ok(Some(value)),
+        _ => {
+            let message = "presence must be 1 or 0, or in a poll the presence of the answer before";
+            Err(Refusal::malformed("presence", message))
+        }
+    }
+}
+
 fn check_count(count: usize, config: &Config) -> Result<(), Refusal> {
     if count > config.max_channels {
         let message = format!("more than {} channels (option max_channels)", config.max_channels);
@@ -219,6 +246,29 @@ mod tests {
         );
         let error = Query::read(&format!("{query}&channel=more"), config, NamedBy::Request).unwrap_err();
         assert_eq!((error.status, &*error.code), (400, "channels"));
+    }
+
+    #[test]
+    fn a_client_follows_who_is_there_by_a_word_that_is_understood() {
+        let config = Config::default();
+        let read = |value: &str, transport, json| {
+            let query = format!("channel=a&presence={value}");
+            let code = |refusal: Refusal| refusal.code.to_string();
+            let mut asked = Query::read(&query, &config, NamedBy::Request).map_err(code)?;
+            let follows = asked.follows(transport, json).map_err(code)?;
+            Ok::<Option<String>, String>(follows.map(Cow::into_owned))
+        };
+        for transport in Transport::ALL {
+            assert_eq!(read("0", transport, false), Ok(None));
+            for value in ["1", "abc0-17"] {
+                assert_eq!(read(value, transport, true), Ok(Some(value.into())));
+                let is_raw = transport == Transport::WebSocket;
+                assert_eq!(read(value, transport, false).is_err(), is_raw, "{transport:?}");
+            }
+        }
+        for wrong in ["", "2", "true", "yes", "01", "-1", "a-", "A-1", "a-1-2", "%31-", "a%20-1"] {
+            assert_eq!(read(wrong, Transport::Poll, true), Err("presence".into()), "{wrong}");
+        }
     }
 
     #[test]

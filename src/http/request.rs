@@ -77,6 +77,8 @@ pub struct Subscribe<'b> {
     pub client: Option<ClientId>,
     /// True if an EventSource names something as its id that is none.
     pub ignores_client: bool,
+    /// It follows who is on its channels: a version that it knows, or `1`.
+    pub follows: Option<Cow<'b, str>>,
     /// True if the connection may carry another request.
     pub keep_alive: bool,
     /// True if the client can read chunks, since it speaks HTTP/1.1.
@@ -281,6 +283,7 @@ fn finish<'b>(
     };
     let header = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
     let (client, ignores_client) = asked.client(transport)?;
+    let follows = asked.follows(transport, json)?;
     let since = begins_after(asked.since, newer(header, asked.last_event_id))?;
     Ok(Subscribe {
         transport,
@@ -295,6 +298,7 @@ fn finish<'b>(
         token: asked.token.or_else(|| fields.token(websocket).map(Cow::Borrowed)),
         client,
         ignores_client,
+        follows,
         keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,
     })

@@ -72,7 +72,7 @@ fn refusal(why: Why, words: Words<'_>) -> Result<Refusal, Error> {
 /// The library's words for the client on whose behalf a call failed.
 fn sentence(kind: Option<Kind>) -> &'static str {
     match kind {
-        Some(Kind::Invalid) => "a channel, user, event or key is missing or not allowed",
+        Some(Kind::Invalid) => "a channel, user, info, event or key is missing or not allowed",
         Some(Kind::TooLarge) => "the message or the request is larger than is allowed here",
         Some(Kind::NotFound) => "there is no such connection",
         Some(Kind::Busy) => "the hub can't be reached, or too many requests wait for it; nothing was done, try again",

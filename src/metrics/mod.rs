@@ -88,6 +88,8 @@ pub struct CommonMetrics {
     pub(crate) lost: AtomicU64,
     /// The last reload has failed.
     pub(crate) reload_failed: AtomicBool,
+    /// The losses of slow clients, by channel.
+    pub(crate) losses: losses::Losses,
     /// When the process was started, in milliseconds since 1970, once somebody has asked.
     started_ms: OnceLock<u64>,
     /// Connections to `listen` whose TLS handshake was done.
@@ -235,6 +237,9 @@ macro_rules! stats_rows {
             publish_checks_given_up counter "Messages of clients that the host did not check within call_timeout",
             publish_checks_waiting gauge "Messages of clients that wait for the host's check",
             patterns gauge "Different patterns that connections have",
+            presence_members gauge "Users that are shown on channels with presence, once for each channel",
+            presence_bytes gauge "Bytes of the names and infos of these users, bookkeeping included",
+            presence_refused counter "Users that were not shown on a channel, since presence_total was reached",
         }
     };
 }

@@ -27,7 +27,7 @@ use crate::sys::output::Output;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use following::{hub, recollecting, Following, HubOf};
-use parts::{events, inboxes, shards};
+use parts::{events, inboxes, presence, shards};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -118,6 +118,7 @@ impl Embedded {
             (None, None) => Engine::Memory,
         };
         context.inboxes = inboxes(&handles);
+        context.presence = presence(&context.config.get(), &handles);
         #[cfg(feature = "tls")]
         {
             context.tls = tls.clone();

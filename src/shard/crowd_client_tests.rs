@@ -1,5 +1,6 @@
 //! A client of the crowd: its socket, TLS over it if it speaks that, and the objects that it reads from it.
 
+use super::crowd_presence_tests::Follower;
 use super::sink_tests::mask;
 use crate::framing::inflate::Inflater;
 use crate::hub::ClientId;
@@ -31,10 +32,17 @@ pub(super) struct Client {
     pub(super) patterns: Vec<&'static str>,
     /// By pattern: after which number it has brought everything, if that is known, and where it was joined.
     pub(super) read: BTreeMap<&'static str, (Option<u64>, u64)>,
-    /// What it was told for the first of what it has asked for.
-    pub(super) told: Told,
-    /// What it has asked for: of which channel, from where.
+    pub(super) requests: Requests,
+    /// Its user, and what it shows of who is there.
+    pub(super) presence: Follower,
+}
+
+/// What a client has asked for and has no answer to.
+pub(super) struct Requests {
+    /// Of which channel, from where.
     pub(super) asked: VecDeque<(&'static str, Ask)>,
+    /// What it was told for the first of them.
+    pub(super) told: Told,
 }
 
 pub(super) enum Kind {

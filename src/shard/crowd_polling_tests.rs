@@ -5,17 +5,35 @@ use super::crowd_reading_tests::fits;
 use super::crowd_tests::{World, CHANNELS};
 use serde_json::Value;
 
-/// The request of a poll. Its first one does not wait, and so gives it a position.
-pub(super) fn request(query: &str, position: Option<&str>, waits: bool) -> Vec<u8> {
-    let since = position.map_or_else(String::new, |position| format!("since={position}&"));
-    let wait = if waits { "" } else { "wait=0" };
-    format!("{query}{since}{wait} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
+/// What the request of a poll says beside its channels.
+pub(super) struct Polls<'a> {
+    position: Option<&'a str>,
+    presence: Option<&'a str>,
+    waits: bool,
+}
+
+impl Polls<'_> {
+    /// The first one does not wait, and so gives it a position.
+    pub(super) fn first(follows: bool) -> Self {
+        Polls { position: None, presence: follows.then_some("1"), waits: false }
+    }
+}
+
+/// The request of a poll.
+pub(super) fn request(query: &str, Polls { position, presence, waits }: &Polls<'_>) -> Vec<u8> {
+    let member = |name: &str, value: &Option<&str>| value.map_or_else(String::new, |value| format!("{name}={value}&"));
+    let (since, presence) = (member("since", position), member("presence", presence));
+    let wait = if *waits { "" } else { "wait=0" };
+    format!("{query}{since}{presence}{wait} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
 }
 
 impl World {
     pub(super) fn take_answer(&mut self, number: usize, answer: &Value) {
         let position = number_of(&answer["position"]).unwrap();
-        let messages = answer["messages"].as_array().unwrap();
+        let (news, messages): (Vec<&Value>, Vec<&Value>) =
+            answer["messages"].as_array().unwrap().iter().partition(|one| one["type"] == "presence");
+        news.into_iter().for_each(|one| self.clients[number].presence.take(one));
+        assert_eq!(answer["presence"].is_string(), self.clients[number].presence.follows, "{answer}");
         let gaps: Vec<&str> = messages
             .iter()
             .filter(|one| one["type"] == "gap")
@@ -42,7 +60,8 @@ impl World {
         }
         let waits = self.random.below(4) > 0;
         let Kind::Poll(query) = &self.clients[number].kind else { panic!("it does not poll: {answer}") };
-        let next = request(query, answer["position"].as_str(), waits);
+        let (position, presence) = (answer["position"].as_str(), answer["presence"].as_str());
+        let next = request(query, &Polls { position, presence, waits });
         assert!(self.clients[number].send(next), "a socket has room for a request");
     }
 

@@ -27,18 +27,20 @@ impl World {
         let seq = value["id"].as_str().map(|id| id.rsplit('-').next().unwrap().parse::<u64>().unwrap());
         let client = &mut self.clients[number];
         match value["type"].as_str().unwrap() {
+            "presence" | "join" | "leave" => client.presence.take(value),
             kind @ ("message" | "broadcast" | "gap" | "end" | "position") => {
                 let Some(seq) = seq else { return assert_eq!(kind, "end") };
                 self.take_one(number, (channel, seq), kind, value);
             }
             "subscribed" => self.take_subscribed(number, channel, seq.unwrap()),
             "unsubscribed" => {
-                assert_eq!(client.asked.pop_front(), Some((channel, Ask::Leave)), "{value}");
+                assert_eq!(client.requests.asked.pop_front(), Some((channel, Ask::Leave)), "{value}");
                 assert!(client.has(channel), "{value}");
+                client.presence.unfollow(channel);
                 client.named.retain(|name| *name != channel);
                 client.patterns.retain(|name| *name != channel);
                 client.read.remove(channel);
-                client.told = Told::default();
+                client.requests.told = Told::default();
                 // They may have begun without it.
                 let is_name = !channel.ends_with('*');
                 let fitting = client.read.iter_mut().filter(|(pattern, _)| is_name && fits(&[**pattern], channel));
@@ -47,11 +49,11 @@ impl World {
                 on.retain(|name, _| name.is_empty() || named.contains(name) || fits(patterns, name));
             }
             "error" => {
-                let (asked, ask) = client.asked.pop_front().unwrap();
+                let (asked, ask) = client.requests.asked.pop_front().unwrap();
                 let expected = if ask == Ask::Leave { "not_subscribed" } else { "subscribed" };
                 assert_eq!((asked, value["code"].as_str().unwrap()), (channel, expected), "{value}");
                 assert_eq!(client.has(channel), ask != Ask::Leave, "{value}");
-                client.told = Told::default();
+                client.requests.told = Told::default();
             }
             "close" if value["code"] == 1000 => {
                 client.closed = true;
@@ -71,17 +73,17 @@ impl World {
 
     fn take_one(&mut self, number: usize, (channel, seq): (&'static str, u64), kind: &str, value: &Value) {
         let client = &mut self.clients[number];
-        let asked = client.asked.front().copied().filter(|(asked, _)| covers(asked, channel));
+        let asked = client.requests.asked.front().copied().filter(|(asked, _)| covers(asked, channel));
         if kind == "end" {
             client.on.values_mut().filter(|reached| **reached == u64::MAX).for_each(|reached| *reached = seq);
             client.read.values_mut().filter(|read| read.1 == u64::MAX).for_each(|read| *read = (Some(seq), seq));
-            client.told.end |= asked.is_some_and(|(asked, _)| asked == channel);
+            client.requests.told.end |= asked.is_some_and(|(asked, _)| asked == channel);
         }
         let since = match asked {
             Some((_, Ask::Since(since))) => Some(since),
             _ => None,
         };
-        client.told.gap |= kind == "gap" && since.is_some();
+        client.requests.told.gap |= kind == "gap" && since.is_some();
         if channel.ends_with('*') {
             assert!(kind == "gap" && since.is_some(), "{value}");
             return;
@@ -97,7 +99,7 @@ impl World {
         }
         let reached = *client.on.get(channel).unwrap_or_else(|| panic!("it is not on that: {value}"));
         let is_late = since.is_some() && seq <= reached && client.has_by_pattern(channel);
-        let gap = client.told.gap;
+        let gap = client.requests.told.gap;
         if kind == "end" && is_late && client.begun(channel).is_none_or(|begun| seq > begun) {
             // It has come by a pattern, and is told again behind everything.
             return;
@@ -109,7 +111,7 @@ impl World {
                 let begun = client.begun(channel);
                 let is_new = begun.is_none_or(|begun| seq <= begun) || matches!(kind, "gap" | "end");
                 assert!(is_new || gap, "{value} comes again: by the pattern all has come after {begun:?}");
-                client.told.missed.insert(channel, seq).unwrap_or(since)
+                client.requests.told.missed.insert(channel, seq).unwrap_or(since)
             }
             None => client.on.insert(channel, seq).unwrap_or(reached),
         };
@@ -132,9 +134,9 @@ impl World {
 
     fn take_subscribed(&mut self, number: usize, name: &'static str, seq: u64) {
         let client = &mut self.clients[number];
-        let (asked, ask) = client.asked.pop_front().unwrap();
+        let (asked, ask) = client.requests.asked.pop_front().unwrap();
         assert_eq!(asked, name, "another answer");
-        let told = std::mem::take(&mut client.told);
+        let told = std::mem::take(&mut client.requests.told);
         let from = match ask {
             Ask::Since(since) => since,
             _ => seq,
@@ -156,7 +158,10 @@ impl World {
         let client = &mut self.clients[number];
         match name.ends_with('*') {
             _ if ask == Ask::Url => {}
-            false => client.named.push(name),
+            false => {
+                client.named.push(name);
+                client.presence.follow(name);
+            }
             true => {
                 client.patterns.push(name);
                 client.read.insert(name, (Some(from).filter(|_| !told.gap), seq));

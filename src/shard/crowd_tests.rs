@@ -4,10 +4,12 @@
 //!
 //! Held for each client: of each channel that it is on the messages come in order and once; what is missing is told
 //! before anything newer, but under `latest`; in the end all have come, or the client was closed as too slow. A message
-//! that leaves a client out does not come to it, but its position does, or something that leads further.
+//! that leaves a client out does not come to it, but its position does, or something that leads further. Who follows a
+//! channel shows in the end who is there.
 
-use super::crowd_client_tests::{Ask, Client, Kind, Told};
-use super::crowd_polling_tests::request;
+use super::crowd_client_tests::{Ask, Client, Kind, Requests, Told};
+use super::crowd_polling_tests::{request, Polls};
+use super::crowd_presence_tests::{Follower, USERS};
 use super::crowd_reading_tests::fits;
 use super::order_tests::{client, shard_with};
 use super::sink_tests::put_masked;
@@ -29,7 +31,7 @@ pub(super) const PATTERNS: [&str; 4] = ["*", "d*", "d1*", "x*"];
 const SMALL: usize = 4096;
 
 pub(super) struct World {
-    shard: Shard,
+    pub(super) shard: Shard,
     pub(super) random: Random,
     /// The general policy.
     general: &'static str,
@@ -52,6 +54,11 @@ impl World {
             ("client_rate", "0"),
             ("history_count", "8"),
             ("max_patterns", "4"),
+            ("channel.*.presence", "true"),
+            ("channel.x2.presence", "false"),
+            // Polls come back within it, unless this thread stands still.
+            ("presence_grace", "5ms"),
+            ("presence_detail", "2"),
             ("slow_policy", general),
             ("channel.d*.slow_policy", "drop-oldest"),
             ("channel.l*.slow_policy", "latest"),
@@ -134,6 +141,8 @@ impl World {
                 asked.extend(websocket.then_some((channel, Ask::Url)));
             }
         }
+        let user = [None, Some(0), Some(1), Some(2)][self.random.below(4)].map(|user: usize| USERS[user]);
+        let follows = self.random.below(2) == 0;
         let mut patterns = Vec::new();
         for pattern in PATTERNS {
             if self.random.below(6) == 0 {
@@ -142,7 +151,8 @@ impl World {
                 asked.extend(websocket.then_some((pattern, Ask::Url)));
             }
         }
-        let named = on.keys().copied().collect();
+        let named: Vec<&'static str> = on.keys().copied().collect();
+        let presence = Follower::new(user, follows, &named);
         let read = patterns.iter().map(|pattern| (*pattern, (Some(u64::MAX), u64::MAX))).collect();
         on.extend(CHANNELS.into_iter().filter(|channel| fits(&patterns, channel)).map(|channel| (channel, u64::MAX)));
         on.insert("", u64::MAX);
@@ -153,6 +163,9 @@ impl World {
             "stream" => Kind::Stream,
             _ => Kind::Poll(head.clone()),
         };
+        if follows {
+            head += "presence=1";
+        }
         head += " HTTP/1.1\r\nHost: h\r\n";
         if websocket {
             head += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -162,12 +175,12 @@ impl World {
             }
         }
         let mut bytes = match &kind {
-            Kind::Poll(query) => request(query, None, false),
+            Kind::Poll(query) => request(query, &Polls::first(follows)),
             _ => (head + "\r\n").into_bytes(),
         };
         // It has missed nothing and is live at once, so its requests may stand right behind the handshake.
         while websocket && self.random.below(2) == 0 {
-            let (ask, frame) = self.request();
+            let (ask, frame) = self.request(follows);
             asked.push_back(ask);
             bytes.extend(frame);
         }
@@ -175,7 +188,7 @@ impl World {
         let sink = self.random.below(4);
         let (masked, secure) = (sink == 0, sink == 1 && cfg!(feature = "tls"));
         let cut = if masked || secure { 0 } else { self.random.below(bytes.len() + 1) };
-        let (adopted, socket) = client(None, &bytes[..cut]);
+        let (adopted, socket) = client(user, &bytes[..cut]);
         SockRef::from(&adopted.fd).set_send_buffer_size(SMALL).unwrap();
         match self.random.below(2) {
             _ if masked => {
@@ -203,15 +216,15 @@ impl World {
             named,
             patterns,
             read,
-            told: Told::default(),
-            asked,
+            requests: Requests { asked, told: Told::default() },
+            presence,
         };
         assert!(client.send(bytes.split_off(cut)), "a socket has room for a request");
         self.clients.push(client);
     }
 
     /// A request of `push.v1.json` in a frame.
-    fn request(&mut self) -> ((&'static str, Ask), Vec<u8>) {
+    fn request(&mut self, follows: bool) -> ((&'static str, Ask), Vec<u8>) {
         let all = CHANNELS.len() - 1 + PATTERNS.len();
         let name =
             *CHANNELS.iter().filter(|name| !name.is_empty()).chain(&PATTERNS).nth(self.random.below(all)).unwrap();
@@ -221,12 +234,13 @@ impl World {
         let back = if self.random.below(4) == 0 { newest as usize + 1 } else { 24 };
         let since = newest.saturating_sub(self.random.below(back) as u64);
         let ask = [Ask::New, Ask::Since(since), Ask::Since(since), Ask::Leave][self.random.below(4)];
+        let presence = if follows && member == "channel" { r#","presence":true"# } else { "" };
         let text = match ask {
-            Ask::New | Ask::Url => format!(r#"{{"type":"subscribe","{member}":"{name}"}}"#),
+            Ask::New | Ask::Url => format!(r#"{{"type":"subscribe","{member}":"{name}"{presence}}}"#),
             Ask::Leave => format!(r#"{{"type":"unsubscribe","{member}":"{name}"}}"#),
             Ask::Since(seq) => {
                 let since = self.shard.context.hub.epoch().position(seq);
-                format!(r#"{{"type":"subscribe","{member}":"{name}","since":"{since}"}}"#)
+                format!(r#"{{"type":"subscribe","{member}":"{name}","since":"{since}"{presence}}}"#)
             }
         };
         ((name, ask), masked::frame(0x81, text.as_bytes(), [0; 4]))
@@ -237,14 +251,14 @@ impl World {
             return;
         }
         let client = self.random.below(self.clients.len());
-        let (ask, frame) = self.request();
+        let (ask, frame) = self.request(self.clients[client].presence.follows);
         let client = &mut self.clients[client];
         if matches!(client.kind, Kind::WebSocket) && !client.closed && client.send(frame) {
-            client.asked.push_back(ask);
+            client.requests.asked.push_back(ask);
         }
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let mut events = [Event { events: 0, u64: 0 }; 64];
         let count = self.shard.registry.epoll.wait(&mut events, Some(0)).unwrap();
         self.shard.turn(&events[..count]);
@@ -252,7 +266,7 @@ impl World {
     }
 
     /// Has a client read so much, at most; says how much there was.
-    fn read(&mut self, number: usize, most: usize) -> usize {
+    pub(super) fn read(&mut self, number: usize, most: usize) -> usize {
         let len = self.clients[number].receive(most);
         while let Some(item) = self.clients[number].next() {
             self.take(number, &item);
@@ -268,12 +282,14 @@ impl World {
             let read: usize = (0..self.clients.len()).map(|client| self.read(client, 1 << 16)).sum();
             quiet = if read == 0 { quiet + 1 } else { 0 };
         }
+        self.settle_presence();
         for client in &self.clients {
             assert!(client.unread.is_empty() || client.closed, "a part of something");
             if client.closed {
                 continue;
             }
-            assert!(client.head && client.asked.is_empty(), "{} requests have no answer", client.asked.len());
+            let asked = &client.requests.asked;
+            assert!(client.head && asked.is_empty(), "{} requests have no answer", asked.len());
             for (channel, reached) in &client.on {
                 let missing = self.between(channel, *reached, u64::MAX);
                 assert!(missing.is_empty(), "{channel}: {missing:?} never came");
@@ -281,6 +297,7 @@ impl World {
         }
         self.clients.clear();
         (0..3).for_each(|_| self.turn());
+        self.end_presence();
         let metrics = &self.shard.handle.metrics;
         let left = (metrics.connections.get(), metrics.outboxes.get(), metrics.outbox_bytes.get());
         assert_eq!((left, self.shard.context.hub.stats().subscriptions), ((0, 0, 0), 0), "something stays behind");
@@ -311,6 +328,16 @@ fn the_crowd_finds_messages_that_come_to_a_client_which_they_leave_out_and_posit
     for mistake in [Mistake::ExceptsLiveOnly, Mistake::ExceptsInReplaysOnly, Mistake::KeepsPositions] {
         let finds = |seed| std::panic::catch_unwind(|| with(mistake, || run(seed))).is_err();
         assert!((1..=100).any(finds), "{mistake:?} is not found");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn the_crowd_finds_planted_mistakes_with_presence() {
+    use crate::presence::planted::{with, Mistake};
+    for mistake in [Mistake::NobodyLeaves, Mistake::NotPutOff, Mistake::TabIsJoin] {
+        let finds = |seed| std::panic::catch_unwind(|| with(mistake, || run(seed))).is_err();
+        assert!((1..=200).any(finds), "{mistake:?} is not found");
     }
 }
 

@@ -13,6 +13,8 @@ mod crowd_client_tests;
 #[cfg(test)]
 mod crowd_polling_tests;
 #[cfg(test)]
+mod crowd_presence_tests;
+#[cfg(test)]
 mod crowd_reading_tests;
 #[cfg(test)]
 mod crowd_tests;
@@ -35,6 +37,7 @@ mod order_tests;
 pub(crate) mod panic_tests;
 #[cfg(test)]
 mod pipelining_tests;
+mod presence;
 #[cfg(test)]
 mod published_tests;
 #[cfg(test)]

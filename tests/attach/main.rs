@@ -8,6 +8,8 @@ mod calls;
 mod events;
 mod except;
 mod handing_over;
+mod info;
+mod presence;
 mod strangers;
 mod to_users;
 

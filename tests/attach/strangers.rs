@@ -63,7 +63,7 @@ fn garbage_and_other_versions_are_disconnected() {
         vec![0; 64],
         vec![0xff; 64],
         vec![1, 0, 0, 0, 12],
-        hello(14),
+        hello(15),
         // A frame with a part that claims to be longer; a second hello; a descriptor that did not come.
         [hello(1), vec![2, 0, 0, 0, 2, 9]].concat(),
         [hello(1), hello(1)].concat(),
@@ -77,7 +77,7 @@ fn garbage_and_other_versions_are_disconnected() {
             let mut answer = Vec::new();
             // It is disconnected, with an end, or with a reset if bytes were left.
             let _ = stream.read_to_end(&mut answer);
-            *case != hello(14) || String::from_utf8_lossy(&answer).contains("the host speaks version 14")
+            *case != hello(15) || String::from_utf8_lossy(&answer).contains("the host speaks version 15")
         });
     }
     // A frame is cut in the middle. The hub waits for the rest, and drops the frame when the host goes.

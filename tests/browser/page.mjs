@@ -26,8 +26,16 @@ export class Page {
       assert.deepEqual(exceptions, []);
     });
     if (tokens) await client.page.exposeFunction('nextToken', () => tokens.shift()?.() ?? null);
-    await client.page.goto(`http://127.0.0.1:${host.proxy.port}/style.css`); // the origin, without the demo
-    await client.page.evaluate(async ([options, hasTokens, url]) => {
+    client.load = async () => {
+      await client.page.goto(`http://127.0.0.1:${host.proxy.port}/style.css`); // the origin, without the demo
+      await client.#connect(options, tokens !== undefined, host.direct ?? '/push');
+    };
+    await client.load(); // again: the page is loaded anew
+    return client;
+  }
+
+  #connect(...what) {
+    return this.page.evaluate(async ([options, hasTokens, url]) => {
       const { connect } = await import('/push.js');
       window.told = [];
       const tell = (...what) => window.told.push(what.filter((part) => part !== undefined));
@@ -38,9 +46,20 @@ export class Page {
         ongap: ({ channel }) => tell('gap', channel),
         onerror: ({ type, code }) => tell(type, code),
         onstate: (state, why) => tell(state, why?.code),
+        onpresence: ({ channel, off }) => tell('presence', channel, off),
+        onjoin: ({ channel, user, info }) => tell('join', channel, user, info),
+        onleave: ({ channel, user }) => tell('leave', channel, user),
       });
-    }, [options, tokens !== undefined, host.direct ?? '/push']);
-    return client;
+    }, what);
+  }
+
+  // Waits until the page knows that these users are in the channel.
+  knows(channel, ...users) {
+    const isKnown = ([channel, wanted]) => {
+      const members = window.push.presence(channel);
+      return members?.users && [...members.users.keys()].sort().join() === wanted;
+    };
+    return this.page.waitForFunction(isKnown, [channel, users.sort().join()], { timeout: MS, polling: 10 });
   }
 
   // Waits for this call, and returns all calls until it.

@@ -110,13 +110,15 @@ static void a_client_that_went_before(void)
 
 static void bad_grants_leave_the_descriptor(void)
 {
-    char user[300], *names[1001];
+    char user[300], info[1100], *names[1001];
     push_server *server = serve("threads", "1", NULL);
     struct peer client;
     int fd;
     unix_pair(&client, &fd);
     memset(user, 'u', sizeof user - 1);
     user[256] = 0;
+    memset(info, 'i', sizeof info - 1);
+    info[1025] = 0;
     for (size_t i = 0; i < 1001; i++) names[i] = "c";
     const char *const null[] = {"a", NULL}, *const middle[] = {"a*b*"}, *const control[] = {"a\n"},
                       *const empty[] = {""}, *const utf8[] = {"\xff"}, *const pattern[] = {"a*"};
@@ -126,6 +128,11 @@ static void bad_grants_leave_the_descriptor(void)
         GRANT(.user = user),
         GRANT(.user = "a\n"),
         GRANT(.user = "\xff"),
+        GRANT(.info = "Ada"),
+        GRANT(.user = "ada", .info = ""),
+        GRANT(.user = "ada", .info = info),
+        GRANT(.user = "ada", .info = "a\n"),
+        GRANT(.user = "ada", .info = "\xff"),
         BAD_CHANNELS(.channels, .channel_count),
         GRANT(.channels = many, .channel_count = 1001),
         BAD_PATTERNS(.patterns, .pattern_count),
@@ -153,7 +160,9 @@ static void bad_grants_leave_the_descriptor(void)
     /* This is the largest head that is allowed. */
     push_grant grant = PUSH_GRANT_INIT;
     user[255] = 0;
+    info[1024] = 0;
     grant.user = user;
+    grant.info = info;
     grant.channels = (const char *const *)names;
     grant.channel_count = 1000;
     grant.publish_channels = (const char *const *)names;

@@ -83,6 +83,34 @@ static void a_grant_is_copied(void)
     peer_close(&client);
 }
 
+static void followers_are_told_what_a_grant_says_of_its_user(void)
+{
+    char info[] = "\"Ann\" \\ \xc3\xbc";
+    push_server *server = serve("threads", "1", "channel.*.presence", "true", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    CHECK(push_event_fd(server) >= 0);
+    push_grant ann = grant_of_every_channel(), bob = ann;
+    ann.user = "ann";
+    ann.info = info;
+    bob.user = "bob";
+    struct peer first = adopted(server, &ann);
+    memset(info, 'x', strlen(info));
+    REQUIRE(peer_get(&first, "channel=c&transport=stream&presence=1", ""));
+    CHECK(peer_expect(&first, "{\"type\":\"presence\",\"channel\":\"c\",\"users\":[{\"user\":\"ann\",\"info\":"
+                              "\"\\\"Ann\\\" \\\\ \xc3\xbc\"}],\"count\":1}"));
+    push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
+    struct peer second = adopted(server, &bob);
+    REQUIRE(peer_get(&second, "channel=c&transport=stream", ""));
+    CHECK(peer_expect(&first, "{\"type\":\"join\",\"channel\":\"c\",\"user\":\"bob\",\"count\":2}"));
+    ann.info = "Anna";
+    CHECK_STATUS(push_renew(server, connection, &ann), PUSH_OK);
+    CHECK(peer_expect(&first, "{\"type\":\"join\",\"channel\":\"c\",\"user\":\"ann\",\"info\":\"Anna\",\"count\":2}"));
+    push_event_clear(&event);
+    stop(server);
+    peer_close(&first);
+    peer_close(&second);
+}
+
 static void publishing_needs_the_flag(void)
 {
     static const char *const allowed[] = {"news"};
@@ -589,6 +617,7 @@ static void stopped_while_the_host_is_asked(void)
 }
 
 CHECK_MAIN(TEST(channels_that_are_granted), TEST(no_channels_are_none), TEST(a_grant_is_copied),
+           TEST(followers_are_told_what_a_grant_says_of_its_user),
            TEST(publishing_needs_the_flag), TEST(publishing_has_lists_of_its_own),
            TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(revoking_a_channel),
            TEST(renewing_a_grant), TEST(what_the_host_subscribes_to), TEST(disconnecting_before_the_request),

@@ -37,6 +37,7 @@ ALWAYS(offsetof(push_grant, patterns) == 48 && offsetof(push_grant, pattern_coun
 ALWAYS(offsetof(push_grant, subscribe) == 64 && offsetof(push_grant, subscribe_count) == 72);
 ALWAYS(offsetof(push_grant, publish_channels) == 80 && offsetof(push_grant, publish_channel_count) == 88);
 ALWAYS(offsetof(push_grant, publish_patterns) == 96 && offsetof(push_grant, publish_pattern_count) == 104);
+ALWAYS(offsetof(push_grant, info) == 112);
 ALWAYS(sizeof(push_event) >= 80 && offsetof(push_event, kind) == 8 && offsetof(push_event, flags) == 12);
 ALWAYS(offsetof(push_event, connection) == 16 && offsetof(push_event, request) == 24);
 ALWAYS(offsetof(push_event, user) == 32);

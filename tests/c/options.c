@@ -76,6 +76,9 @@ static const struct {
     {"history_age", {"100ms", "365d", NULL}, {"99ms", "366d", NULL, NULL}},
     {"history_bytes", {"0", "16GB", NULL}, {"17GB", "-1", NULL, NULL}},
     {"history_total", {"0", "1024GB", NULL}, {"1025GB", "18446744073709551615KB", NULL, NULL}},
+    {"presence_grace", {"0", "5s", "1h"}, {"61m", "-1s", "", NULL}},
+    {"presence_detail", {"0", "100", "10000"}, {"10001", "-1", "all", NULL}},
+    {"presence_total", {"1KB", "16MB", "1024GB"}, {"1023", "1025GB", "0", NULL}},
     {"jwt_secret", {"", "0123456789abcdef0123456789abcdef", "file:/x"}, {"short", NULL, NULL, NULL}},
     {"jwt_keys", {"", "/a.pem", "/a.pem,/b.pem"}, {"https://a/key", NULL, NULL, NULL}},
     {"jwt_jwks", {"", "/a.json", "{\"keys\":[]}"}, {"https://a/jwks", NULL, NULL, NULL}},
@@ -106,6 +109,7 @@ static const struct {
     {"attach_gids", {"", "0", "1,33"}, {"root", "-1", "1 2", NULL}},
     {"channel.news.*.history_count", {"0", "1000000", NULL}, {"1000001", "x", NULL, NULL}},
     {"channel.news.*.client_publish", {"true", "false", "host"}, {"", "HOST", "1", NULL}},
+    {"channel.news.*.presence", {"true", "false", NULL}, {"", "TRUE", "1", NULL}},
 };
 
 static void every_option_has_its_bounds(void)
@@ -140,7 +144,7 @@ static void every_option_has_its_bounds(void)
 static void unknown_options(void)
 {
     static const char *const names[] = {"", "thread", "Threads", "threads ", "history", "channel", "channel.",
-                                        "channel.x", "channel.x.path", "channel..history_count",
+                                        "presence", "channel.x", "channel.x.path", "channel..history_count",
                                         "channel.a*b.history_count",
                                         "channel.a\nb.history_count"};
     char err[2048];

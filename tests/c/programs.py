@@ -12,7 +12,7 @@ PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "names", "p
             "lifecycle", "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy",
             "faults", "refused",
             "shortwrites", "listening", "stopping", "hanging",
-            "users", "tousers", "engine", "logs", "logfd", "errors"]
+            "users", "tousers", "presence", "engine", "logs", "logfd", "errors"]
 # These replace pthread_create, and a sanitizer must see that call first.
 NOT_SANITIZED = {"faults", "refused"}
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-pthread"]

@@ -27,6 +27,7 @@ static push_config *options_of(int round)
         {"allowed_origins", "*", ""},       {"trusted_proxies", "unix", ""},
         {"client_publish", "true", "false"}, {"channel.c.history_count", "1000", "1500"},
         {"channel.c.slow_policy", "disconnect", "drop-oldest"}, {"log_addresses", "true", "false"},
+        {"channel.c.presence", "true", "false"}, {"presence_detail", "0", "100"},
     };
     push_config *config = configure("threads", "2", NULL);
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {

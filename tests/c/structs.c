@@ -149,9 +149,10 @@ static void grants(void)
     CHECK(ws_open(&client, "channel=c", ""));
     peer_close(&client);
 
-    /* Hosts with a header that has only users and channels, or all up to `subscribe`, or to the lists for publishing. */
+    /* Hosts with a header that has only users and channels, or all up to `subscribe`, or to the lists for publishing, or
+     * to `info`. */
     const size_t sizes[] = {offsetof(push_grant, expires_at), offsetof(push_grant, subscribe),
-                            offsetof(push_grant, publish_channels)};
+                            offsetof(push_grant, publish_channels), offsetof(push_grant, info)};
     static const char *const names[] = {"c"};
     push_event event = PUSH_EVENT_INIT;
     CHECK(push_event_fd(server) >= 0);

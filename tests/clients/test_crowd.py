@@ -13,6 +13,9 @@ SUBSCRIBERS = 19_000
 # Descriptors of the host: it has one for each subscriber and some of its own.
 DESCRIPTORS = SUBSCRIBERS + 200
 PROCESSES = 2
+# crowd.py spreads its subscribers over these.
+CHANNELS = 100
+SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
@@ -27,12 +30,12 @@ def descriptors():
 
 
 @contextlib.contextmanager
-def crowds(host, mark, end):
+def crowds(port, mark, end, *presence):
     """Processes with the subscribers. They end in any case."""
     each = str(SUBSCRIBERS // PROCESSES)
     processes = [
         subprocess.Popen(
-            [sys.executable, CROWD, str(host.port), f"127.0.1.{n + 1}", each, mark, end],
+            [sys.executable, CROWD, str(port), f"127.0.1.{n + 1}", each, mark, end, *presence],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -48,12 +51,21 @@ def crowds(host, mark, end):
 
 
 @pytest.mark.timeout(600)
-def test_a_broadcast_reaches_all(descriptors, start):
-    host = start("poll_timeout=1h", "heartbeat=1h")
-    with crowds(host, "to all of you", "the end") as processes:
+@pytest.mark.parametrize("with_presence", [False, True])
+def test_a_broadcast_reaches_all(descriptors, start, with_presence):
+    """With presence each is a user, and each channel has more of them than are told by name: all get the number."""
+    options, presence = ["poll_timeout=1h", "heartbeat=1h", "head_timeout=10m"], ()
+    if with_presence:
+        options += ["auth=jwt", f"jwt_secret={SECRET}", "channel.*.presence=true"]
+        presence = (SECRET, str(SUBSCRIBERS // CHANNELS))
+    host = start(*options, own_listener=with_presence)
+    port = host.own.port if with_presence else host.port
+    with crowds(port, "to all of you", "the end", *presence) as processes:
         assert [process.stdout.readline() for process in processes] == ["ready\n"] * PROCESSES
         each = SUBSCRIBERS // 4
         host.wait_until(websockets=each, sse=each, streams=each, polls=each, connections=SUBSCRIBERS)
+        if with_presence:
+            host.wait_until(presence_members=SUBSCRIBERS)
         host.broadcast("to all of you")
         host.broadcast("the end")
         assert [process.stdout.readline() for process in processes] == [f"1: {SUBSCRIBERS // PROCESSES}\n"] * PROCESSES

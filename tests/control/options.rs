@@ -16,8 +16,13 @@ fn option(host: &Host, name: &str) -> Value {
 
 #[test]
 fn each_option_is_there_with_its_value_its_default_and_whether_a_reload_changes_it() {
-    let set =
-        [("max_message", "7KB"), ("threads", "3"), ("heartbeat", "90s"), ("channel.n\u{e4}ws.*.history_age", "1h")];
+    let set = [
+        ("max_message", "7KB"),
+        ("threads", "3"),
+        ("heartbeat", "90s"),
+        ("channel.n\u{e4}ws.*.history_age", "1h"),
+        ("channel.room.*.presence", "true"),
+    ];
     let host = Host::start(&[&CONTROL[..], &set].concat());
     let config = got(&host, "/v1/config");
     let names: Vec<_> = config["options"].as_array().unwrap().iter().map(|option| option["name"].clone()).collect();
@@ -39,6 +44,7 @@ fn each_option_is_there_with_its_value_its_default_and_whether_a_reload_changes_
     shown("engine", "memory", "memory", false, false);
     assert_eq!(config["channels"][0]["pattern"], "n\u{e4}ws.*");
     assert_eq!(config["channels"][0]["history_age"], "1h");
+    assert_eq!(config["channels"][1], json!({"pattern": "room.*", "presence": "true"}));
     assert_eq!(option(&host, "control_key")["value"], Value::Null);
     assert_eq!(option(&host, "control_key")["changed"], true);
 

@@ -26,10 +26,10 @@ export async function soon(attempt) {
   }
 }
 
-// A token for this many seconds from now.
-export function token(subscribe, seconds, user = 'ada') {
+// A token for this many seconds from now. `info` is what others are told of the user.
+export function token(subscribe, seconds, user = 'ada', info = undefined) {
   const part = (object) => Buffer.from(JSON.stringify(object)).toString('base64url');
-  const claims = { sub: user, exp: Math.floor(Date.now() / 1000) + seconds, push: { subscribe } };
+  const claims = { sub: user, exp: Math.floor(Date.now() / 1000) + seconds, push: { subscribe, info } };
   const text = `${part({ alg: 'HS256' })}.${part(claims)}`;
   return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
 }

@@ -52,7 +52,14 @@ def many(count):
             ('push_expires "";', "is no time"), ("push_expires 08h;", "is no time"), ("push_expires @0123;", "is no time"),
             ("push_client_publish yes;", 'push_client_publish "yes" is neither on (or 1) nor off (or 0)'),
             ('push_user "a\tb";', "has control characters"), (f"push_user {'u' * 256};", "is longer than 255 bytes"),
-            ('push_user "";', "is empty"), ("push_grant a*b*;", "has a * before its end"),
+            ('push_user "";', "is empty"), ('push_user a; push_info "";', 'push_info "" is empty'),
+            ("push_info Ada;", 'push_info in location "/a" needs push_user'),
+            ('push_user a; push_info "a\tb";', "has control characters"),
+            ("push_user a; push_info b; push_info c;", '"push_info" directive is duplicate'),
+            (f"push_user a; push_info {'i' * 1025};", f'push_info "{"i" * 256}..." is longer than 1024 bytes'),
+            (f"push_user a; push_info {'ü' * 1500};", f'push_info "{"ü" * 128}..." is longer than 1024 bytes'),
+            (f"push_user a; push_info a{'ü' * 1500};", f'push_info "a{"ü" * 127}..." is longer than 1024 bytes'),
+            ("push_grant a*b*;", "has a * before its end"),
             ('push_grant "";', "is empty"), ("push_grant_publish a*b*;", 'push_grant_publish "a*b*" has a * before its end'),
             ("push_grant_publish a; push_grant_publish b;", '"push_grant_publish" directive is duplicate'),
             (f"push_grant_publish {many(1001)};", "push_grant_publish in location \"/a\": 1001 channels, at most 1000"),
@@ -163,6 +170,7 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
         (True, "", f"push_subscribe a; push_client_publish $arg_a; push_grant_publish {many(1000)};"),
         # The hub may give a channel to the user.
         (True, "", "push_subscribe; push_user $arg_user;"),
+        (True, "", f"push_subscribe a; push_user $arg_user; push_info {'i' * 1024};"),
         (True, "", "push_subscribe; push_user ada; push_parameters transport=sse;"),
         # The hub may have a larger max_channels.
         (True, "", f"push_subscribe {many(1000)};"),

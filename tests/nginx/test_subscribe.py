@@ -231,6 +231,39 @@ def test_auth_request_decides(pushd, start_nginx, trust, scheme):
         assert "event: push-close" in text and "4403" in text
 
 
+INFORMED = """
+    location /who { push_subscribe room; push_user $push_arg_name; push_info $push_arg_info; }
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_followers_are_told_what_the_location_says_of_a_user(start_pushd, start_nginx, trust, scheme):
+    start_pushd("channel.*.presence=true")
+    nginx = start_nginx(server=INFORMED)
+    at = nginx if scheme == "http" else nginx.tls
+    with httpx.Client(verify=trust, timeout=PATIENCE, trust_env=False) as client:
+
+        def got(**parameters):
+            response = client.get(at.url("/who", scheme=scheme, transport="poll", presence=1, **parameters))
+            return response.status_code if response.status_code != 200 else response.json()["messages"]
+
+        for name, info in (("ada", '{"name": "Ada ü"}'), ("bob", None), ("cy", ""), ("dora", "i" * 1024)):
+            (told,) = got(name=name, info=info)
+            assert (told["type"], told["channel"]) == ("presence", "room")
+            own = {"user": name, "info": info} if info else {"user": name}
+            # Those before may be there for a moment more.
+            assert own in told["users"], (name, told)
+        # It is about a user, and this client has none.
+        (told,) = got(info="nobody", wait=0)
+        assert all(member.get("info") != "nobody" for member in told["users"])
+        for number, (info, says) in enumerate((
+            ("i" * 1025, "info: 1025 bytes; at most 1024 are allowed"), ("a\nb", "info: control characters are not allowed"),
+            ("\0", None),
+        )):
+            assert got(name="eve", info=info) == 400, number
+            wait_until(lambda says=says: says is None or says in nginx.error_log(), says)
+
+
 MAPPED = """
     map $arg_city $city_channel { default ""; oslo weather-oslo; rome weather-rome; }
 """

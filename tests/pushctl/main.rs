@@ -172,13 +172,13 @@ fn lists_have_what_is_there() {
 #[test]
 fn options_and_hosts_are_shown() {
     let attach = format!("unix:{}", socket_path());
-    let (host, at) = hub(&[("max_message", "7KB"), ("attach_listen", &attach), ("channel.a.*.slow_policy", "latest")]);
+    let (host, at) = hub(&[("max_message", "7KB"), ("attach_listen", &attach), ("channel.a.*.presence", "true")]);
     let config = told(&at, &["config"]);
     let row =
         |name: &str| config.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(row("max_message "), ["max_message", "7KB", "1MB", "reload"]);
     assert_eq!(row("control_key "), ["control_key", "(not", "set)", "reload"]);
-    assert!(config.ends_with("[channel.\"a.*\"]\n  slow_policy = latest\n"), "{config}");
+    assert!(config.ends_with("[channel.\"a.*\"]\n  presence = true\n"), "{config}");
     let one = told(&at, &["config", "outbox"]);
     let words: Vec<&str> = one.split_whitespace().collect();
     assert_eq!(words, ["OPTION", "VALUE", "DEFAULT", "CHANGES", "AT", "A", "outbox", "1MB", "1MB", "reload"]);

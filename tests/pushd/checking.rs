@@ -46,6 +46,7 @@ fn good_options_and_files_are_good() {
     is_good(&["-t"]);
     is_good(&["-t", "-c", &options]);
     is_good(&["-c", &options, "-o", "threads=2", "-d", "7", "-t"]);
+    is_good(&["-t", "-o", "channel.room.*.presence=true", "-o", "engine=file:/nonexistent"]);
     let (code, told) = run(&["-t", "-o", "listen=none"]);
     let told = told.concat();
     assert!(code == Some(0) && told.contains("if a service manager passes the sockets"), "{told}");
@@ -85,6 +86,11 @@ fn wrong_options_and_files_give_the_error_of_a_start_and_the_code_2() {
         (&["-o", tls, "-o", &certificate, "-o", &no_key], "option tls_key: file /nonexistent: No such file"),
         (&["-o", tls, "-o", &no_pair, "-o", &of_another], "option tls_certificate"),
         (&["-o", "attach=unix:/x"], "pushd is a hub"),
+        (
+            &["-o", "channel.*.presence=true", "-o", "engine=redis://127.0.0.1:1"],
+            "channel.*.presence: it is not allowed with this option engine",
+        ),
+        (&["-o", "channel.user:*.presence=true"], "channel.user:*.presence: names that begin with user:"),
     ] {
         let (started, expected) = run(arguments);
         assert!(matches!(started, Some(1 | 2)), "a start fails: {arguments:?}: {expected:?}");

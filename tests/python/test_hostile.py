@@ -57,10 +57,11 @@ def adopt(grant=b"\0", head=b"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\
     return frame(ADOPT, grant + struct.pack("<I", len(head)) + head)
 
 
-def grant(user=b"ann", subscribe=(b"a",), count=None):
+def grant(user=b"ann", subscribe=(b"a",), count=None, info=None):
     names = b"".join(map(text, subscribe))
-    return (b"\1\1" + text(user) + b"\1" + struct.pack("<H", len(subscribe) if count is None else count) + names + b"\0"
-            + bytes(8) + b"\0")
+    named = b"\0" if user is None else b"\1" + text(user)
+    return (b"\1" + named + b"\1" + struct.pack("<H", len(subscribe) if count is None else count) + names + b"\0"
+            + bytes(8) + (b"\0" if info is None else b"\4" + text(info)))
 
 
 class Case(unittest.TestCase):
@@ -219,7 +220,8 @@ class Frames(Case):
         for number, forged in enumerate([
             grant(user=b""), grant(user=b"a\nb"), grant(user=b"x" * 300), grant(subscribe=[b"a\0"]),
             grant(subscribe=[b""]),
-            grant(count=0xffff), grant(count=2), grant()[:-1] + b"\7",
+            grant(count=0xffff), grant(count=2), grant()[:-1] + b"\x0f",
+            grant(info=b""), grant(info=b"a\0"), grant(info=b"x" * 1025), grant(user=None, info=b"Ann"),
         ]):
             with self.subTest(number):
                 client, passed = socket.socketpair()
@@ -250,9 +252,9 @@ class Frames(Case):
 
     def test_another_version_is_told_on_both_sides(self):
         self.start()
-        line = "the host speaks version 14 of the attach protocol, the hub speaks 1 to 13"
+        line = "the host speaks version 15 of the attach protocol, the hub speaks 1 to 14"
         # After the version any bytes may follow.
-        wrong = frame(HELLO, b"libpush\0" + struct.pack("<H", 14) + b"whatever")
+        wrong = frame(HELLO, b"libpush\0" + struct.pack("<H", 15) + b"whatever")
         self.wait(lambda: (said := self.says(wrong))[4:5] == bytes([REFUSED]) and line.encode() in said, line)
         self.logged(line)
         # The library, with a hub that speaks another version.
@@ -260,7 +262,7 @@ class Frames(Case):
         with socket.socket(socket.AF_UNIX) as hub:
             hub.bind(path)
             hub.listen()
-            refusal = frame(REFUSED, b"\1" + text(b"the host speaks version 13, the hub speaks 14"))
+            refusal = frame(REFUSED, b"\1" + text(b"the host speaks version 14, the hub speaks 15"))
             seen, sees = os.pipe()
             pid = os.fork()
             if pid == 0:
@@ -275,13 +277,13 @@ class Frames(Case):
                     os._exit(1)
             os.close(sees)
             try:
-                self.refused(path, "the hub refuses: the host speaks version 13, the hub speaks 14")
+                self.refused(path, "the hub refuses: the host speaks version 14, the hub speaks 15")
             finally:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
             # It has tried the newest version that it speaks, then the older ones.
             with os.fdopen(seen, "rb") as versions:
-                self.assertEqual(list(versions.read()[-13:]), list(range(13, 0, -1)))
+                self.assertEqual(list(versions.read()[-14:]), list(range(14, 0, -1)))
 
 
 class Descriptors(Case):

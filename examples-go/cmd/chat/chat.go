@@ -15,25 +15,22 @@ import (
 
 const (
 	roomPrefix = "room."
-	whoPrefix  = "who."
 
 	longestText = 2000
 	// A client may send this many messages in a row, and then one in each interval.
 	burst      = 8
 	refillsIn  = 700 * time.Millisecond
-	stillHere  = 2 * time.Second // a user who reloads the page within this time does not count as gone
+	stillHere  = "2s" // a user who reloads the page within this time does not count as gone
 	publishing = 5 * time.Second
 )
 
-// chat knows which users are in which rooms. The library keeps and delivers its messages. All fields but rooms belong
-// to one goroutine, run.
+// chat knows whose message comes over which connection. The library keeps and delivers the messages, and tells pages who
+// is in a room. All fields but rooms belong to one goroutine, run.
 type chat struct {
 	srv   *push.Server
 	rooms []string
 
 	members map[push.Conn]*member
-	present map[string]map[string]int // room, name: the number of connections
-	left    chan leaving
 }
 
 // member is one connection: a user who looks at a room.
@@ -43,97 +40,39 @@ type member struct {
 	spoke      time.Time
 }
 
-type leaving struct{ name, room string }
-
 func newChat(srv *push.Server, rooms []string) *chat {
-	c := &chat{
-		srv: srv, rooms: rooms, members: map[push.Conn]*member{}, present: map[string]map[string]int{},
-		left: make(chan leaving),
-	}
-	for _, room := range rooms {
-		c.present[room] = map[string]int{}
-	}
-	return c
+	return &chat{srv: srv, rooms: rooms, members: map[push.Conn]*member{}}
 }
 
 // channels are all channels that a user who is logged in may have.
 func (c *chat) channels() []string {
 	var all []string
 	for _, room := range c.rooms {
-		all = append(all, roomPrefix+room, whoPrefix+room)
+		all = append(all, roomPrefix+room)
 	}
 	return all
 }
 
 // run follows the events until the server stops.
 func (c *chat) run(events <-chan push.Event) {
-	for {
-		select {
-		case event, ok := <-events:
-			if !ok {
-				return
-			}
-			c.handle(event)
-		case gone := <-c.left:
-			c.leave(gone)
+	for event := range events {
+		switch event.Kind {
+		case push.Connected:
+			c.connected(event)
+		case push.Received:
+			c.received(event)
+		case push.Disconnected:
+			delete(c.members, event.Conn)
 		}
-	}
-}
-
-func (c *chat) handle(event push.Event) {
-	switch event.Kind {
-	case push.Connected:
-		c.connected(event)
-	case push.Received:
-		c.received(event)
-	case push.Disconnected:
-		c.disconnected(event.Conn)
 	}
 }
 
 func (c *chat) connected(event push.Event) {
 	room, ok := strings.CutPrefix(event.Channel, roomPrefix)
-	if !ok || c.present[room] == nil {
-		return // a user who only looks at who is there
+	if !ok || !slices.Contains(c.rooms, room) {
+		return // a client of its own, that is in no room
 	}
 	c.members[event.Conn] = &member{name: event.User, room: room, allowance: burst, spoke: time.Now()}
-	c.present[room][event.User]++
-	if c.present[room][event.User] == 1 {
-		c.tellWho(room)
-	}
-}
-
-func (c *chat) disconnected(conn push.Conn) {
-	m, ok := c.members[conn]
-	if !ok {
-		return
-	}
-	delete(c.members, conn)
-	time.AfterFunc(stillHere, func() {
-		select {
-		case c.left <- leaving{m.name, m.room}:
-		case <-time.After(publishing): // no goroutine receives any more: the server has stopped
-		}
-	})
-}
-
-func (c *chat) leave(gone leaving) {
-	here := c.present[gone.room]
-	here[gone.name]--
-	if here[gone.name] <= 0 {
-		delete(here, gone.name)
-		c.tellWho(gone.room)
-	}
-}
-
-// tellWho publishes who is in a room.
-func (c *chat) tellWho(room string) {
-	names := make([]string, 0, len(c.present[room]))
-	for name := range c.present[room] {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	c.publish(push.Message{Channel: whoPrefix + room, Event: "who", Data: encode(map[string]any{"names": names})})
 }
 
 // said is a message of a client.

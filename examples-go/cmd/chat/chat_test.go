@@ -59,7 +59,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	ada := enter(t, browser, chat.URL, "Ada")
 	ben := enter(t, browser, "http://"+network.Address, "Ben")
 	for _, tab := range []*harness.Tab{ada, ben} {
-		tab.Wait(t, people+` === "Ada,Ben"`)
+		tab.Wait(t, people+` === "Ada,Ben" && document.getElementById("count").textContent === "2"`)
 	}
 	both := []string{"Ada: Hello, Ben!", "Ben: <b>Hello</b> & welcome"}
 	say(t, ada, "Hello, Ben!")
@@ -89,8 +89,11 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	cleo := enter(t, browser, chat.URL, "Cleo")
 	all := append(both, "Ada: first while he was away", "Ada: second while he was away", "Ben: do you hear me?")
 	wantTranscript(t, cleo, all...)
+	ada.Wait(t, people+` === "Ada,Ben,Cleo"`)
 	cleo.Evaluate(t, `[...document.querySelectorAll("#rooms button")].find((b) => b.textContent === "kitchen").click()`)
 	cleo.Wait(t, people+` === "Cleo"`)
+	// She has left the room before, and takes no part in it any more.
+	ada.Wait(t, people+` === "Ada,Ben"`)
 	say(t, cleo, "nobody here?")
 	wantTranscript(t, cleo, "Cleo: nobody here?")
 	wantTranscript(t, ada, all...)
@@ -99,6 +102,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	cleo.Reload(t)
 	cleo.Wait(t, `document.getElementById("state")?.textContent === "connected"`)
 	wantTranscript(t, cleo, "Cleo: nobody here?")
+	cleo.Wait(t, people+` === "Cleo"`)
 
 	// Flooding is refused, and the client is told.
 	cleo.Evaluate(t, `(async () => { for (let i = 0; i < 60; i++) {

@@ -37,11 +37,11 @@ func run(address string, rooms []string) error {
 	srv, err := push.Start(push.Config{Options: map[string]string{
 		"channel.room.*.history_count": "200",
 		"channel.room.*.history_age":   "24h",
-		// The list of users is one message, which is valid until the next.
-		"channel.who.*.history_count": "1",
-		"channel.who.*.history_age":   "365d",
-		"max_client_message":          "16KB",
-		"retry":                       "1s",
+		// Who is in a room is shown to all who are there.
+		"channel.room.*.presence": "true",
+		"presence_grace":          stillHere,
+		"max_client_message":      "16KB",
+		"retry":                   "1s",
 	}})
 	if err != nil {
 		return err

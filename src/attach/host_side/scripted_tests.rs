@@ -2,8 +2,8 @@
 
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
-use crate::attach::wire::{ANSWERS_CALLS, ENCRYPTED_BY_KERNEL, EXCEPTS, MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH};
-use crate::attach::wire::{SUBSCRIBES, TRACES, USER_CHANNELS, VERSION};
+use crate::attach::wire::{ANSWERS_CALLS, ENCRYPTED_BY_KERNEL, EXCEPTS, INFORMS, MARKS, MAX_FRAME, NAMES_LIFE};
+use crate::attach::wire::{NAMES_MAX_BATCH, SUBSCRIBES, TRACES, USER_CHANNELS, VERSION};
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
 use crate::grant::{Grant, Handover, Terms};
@@ -266,11 +266,18 @@ fn a_hub_that_does_not_know_traces_gets_all_messages_without_them() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
-fn a_hub_that_is_too_old_for_what_a_grant_subscribes_to_is_never_sent_it() {
+fn a_hub_that_is_too_old_for_a_field_of_a_grant_is_never_sent_it() {
+    let names = ["a".to_owned()];
+    let subscribes = Terms { subscribe: &names, ..Terms::default() };
+    let informs = Terms { user: Some("ada"), info: Some("Ada"), channels: &names, ..Terms::default() };
+    [(SUBSCRIBES, subscribes), (INFORMS, informs)].iter().for_each(|(since, terms)| is_never_sent(since - 1, terms));
+}
+
+/// A hub that speaks no version above `older` is never sent a grant with these terms.
+fn is_never_sent(older: u16, terms: &Terms<'_>) {
     let (listener, names) = (HubListener::new(), ["a".to_owned()]);
-    let grant = || Grant::of(&Terms { subscribe: &names, ..Terms::default() }).unwrap();
+    let grant = || Grant::of(terms).unwrap();
     let of_one_channel = || Grant::new(None, &names, &[], 0, false, false).unwrap();
-    let older = SUBSCRIBES - 1;
     let (hub, host) = listener.attached(older, &[]);
     let head = b"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let (mut client, handed_over) = UnixStream::pair().unwrap();

@@ -1,6 +1,6 @@
 //! The fields that frames are made of. Integers are little-endian. The length of a text or of bytes stands before it.
 
-use super::{Malformed, EXCEPTS, MARKS, OLDEST, USER_CHANNELS};
+use super::{Malformed, EXCEPTS, INFORMS, MARKS, OLDEST, SUBSCRIBES, USER_CHANNELS};
 use crate::engine::Hubs;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
 use crate::hub::{check_text, ClientId, Mark, Publication, Replacement, Traceparent};
@@ -12,9 +12,11 @@ const SHORT: Malformed = Malformed("a frame that ends too early");
 
 /// A flag of a grant: further polls may come over the same connection.
 const KEEP_ALIVE: u8 = 1;
-/// A flag of a grant: it has the number of the channels to which the client is subscribed at once. Without this flag, a
-/// grant has the same form as in all versions.
+/// A flag of a grant: it has the number of the channels to which the client is subscribed at once. Without this flag and
+/// the next one, a grant has the same form as in all versions.
 const AT_ONCE: u8 = 2;
+/// A flag of a grant: it has an info about its user, at the end.
+const INFO: u8 = 4;
 /// In place of the flag that a message is binary: it is the beginning, or the end, of its channel's stream.
 const BEGIN: u8 = 2;
 const END: u8 = 3;
@@ -115,12 +117,13 @@ impl<'a> Fields<'a> {
     pub(super) fn grant(&mut self) -> Result<Grant, Malformed> {
         let (user, subscribe, publish) = (self.optional_text()?, self.names()?, self.names()?);
         let (expires_at, flags) = (self.u64()? as i64, self.u8()?);
-        if flags & !(KEEP_ALIVE | AT_ONCE) != 0 {
+        if flags & !(KEEP_ALIVE | AT_ONCE | INFO) != 0 {
             return Err(Malformed("a grant with unknown flags"));
         }
         let at_once = if flags & AT_ONCE != 0 { usize::from(self.u16()?) } else { 0 };
+        let info = if flags & INFO != 0 { Some(self.text()?) } else { None };
         let keep_alive = flags & KEEP_ALIVE != 0;
-        let parts = Parts { user, subscribe, at_once, publish, expires_at, keep_alive };
+        let parts = Parts { user, info, subscribe, at_once, publish, expires_at, keep_alive };
         Grant::from_parts(&parts).map_err(|_| Malformed("a grant that is not allowed"))
     }
 
@@ -189,6 +192,14 @@ pub(super) fn flag(into: &mut Vec<u8>, value: bool) {
     into.push(value.into());
 }
 
+fn bit(set: bool, bit: u8) -> u8 {
+    if set {
+        bit
+    } else {
+        0
+    }
+}
+
 pub(super) fn bytes(into: &mut Vec<u8>, value: &[u8]) {
     into.extend_from_slice(&(value.len() as u32).to_le_bytes());
     into.extend_from_slice(value);
@@ -214,7 +225,6 @@ pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
         Some(Mark::Begin) => BEGIN,
         Some(Mark::End) => END,
     };
-    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
     let (traced, excepting) = (publication.trace.is_some(), publication.except.is_some());
     into.push(kind | bit(traced, TRACED) | bit(publication.to_user, TO_USER) | bit(excepting, EXCEPTING));
     publication.trace.iter().for_each(|trace| into.extend_from_slice(&trace.to_bytes()));
@@ -265,12 +275,21 @@ pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {
     names(into, parts.subscribe.as_deref());
     names(into, parts.publish.as_deref());
     into.extend_from_slice(&parts.expires_at.to_le_bytes());
-    let keep_alive = if parts.keep_alive { KEEP_ALIVE } else { 0 };
-    if parts.at_once == 0 {
-        return into.push(keep_alive);
+    let (at_once, informs) = (parts.at_once > 0, parts.info.is_some());
+    into.push(bit(parts.keep_alive, KEEP_ALIVE) | bit(at_once, AT_ONCE) | bit(informs, INFO));
+    if at_once {
+        into.extend_from_slice(&(parts.at_once as u16).to_le_bytes());
     }
-    into.push(keep_alive | AT_ONCE);
-    into.extend_from_slice(&(parts.at_once as u16).to_le_bytes());
+    parts.info.iter().for_each(|info| text(into, info));
+}
+
+/// The first version of the protocol in which a hub understands a grant.
+pub(super) fn grant_since(grant: &Grant) -> u16 {
+    match grant.info() {
+        Some(_) => INFORMS,
+        None if !grant.at_once().is_empty() => SUBSCRIBES,
+        None => OLDEST,
+    }
 }
 
 pub(super) fn users(into: &mut Vec<u8>, users: &Users) {

@@ -238,11 +238,7 @@ impl<'a> FromHost<'a> {
             }
             FromHost::Adopt { grant: Some(grant), .. }
             | FromHost::Allow { grant, .. }
-            | FromHost::Renew { grant, .. }
-                if !grant.at_once().is_empty() =>
-            {
-                super::SUBSCRIBES
-            }
+            | FromHost::Renew { grant, .. } => fields::grant_since(grant),
             _ => super::OLDEST,
         }
     }

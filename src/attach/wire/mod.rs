@@ -22,8 +22,9 @@ use std::fmt;
 /// published as messages are. In version 9 a message may have its place in a trace of the host. Version 10 adds events of
 /// subscriptions, calls of clients with their answers, and messages to users; and a welcome says whether users have
 /// channels. Version 11 adds the messages of clients that the host checks, and its answers. In version 12 a message may
-/// leave one client out. In version 13 a client's TLS may be in the kernel.
-pub(crate) const VERSION: u16 = 13;
+/// leave one client out. In version 13 a client's TLS may be in the kernel. In version 14 a grant may say something of its
+/// user, which others are told.
+pub(crate) const VERSION: u16 = 14;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
 /// The first version in which a missing grant is intended, and not a mistake of the host.
@@ -61,6 +62,8 @@ pub(crate) const EXCEPTS: u16 = 12;
 /// The first version in which the TLS of a client that is handed over may be in the kernel. An older hub would take its
 /// alerts for the end of the connection, and end its own side without one.
 pub(crate) const ENCRYPTED_BY_KERNEL: u16 = 13;
+/// The first version in which a grant may have an info about its user. An older hub does not understand such a grant.
+pub(crate) const INFORMS: u16 = 14;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;

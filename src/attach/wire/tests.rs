@@ -1,13 +1,17 @@
+mod grants;
 mod users;
 
 use super::*;
 use crate::error::Kind;
 use crate::events::{Event, EventKind, Publishing};
 use crate::fuzzing::random::Random;
-use crate::grant::{Grant, Terms};
+use crate::grant::Grant;
 use crate::hub::{ClientId, Mark, Publication, Replacement, Traceparent};
 use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
+use grants::{
+    grant_that_informs, grant_that_informs_and_subscribes, grant_that_publishes_elsewhere, grant_that_subscribes,
+};
 use std::cell::Cell;
 
 thread_local! {
@@ -21,16 +25,6 @@ fn hello() -> Hello<'static> {
 
 fn grant() -> Grant {
     Grant::new(Some("ann"), &["news".into()], &["a.*".into(), "*".into()], 5, true, true).unwrap()
-}
-
-fn grant_that_subscribes() -> Grant {
-    let names = ["news".to_owned(), "sport".to_owned()];
-    Grant::of(&Terms { subscribe: &names, keep_alive: true, ..Terms::default() }).unwrap()
-}
-
-fn grant_that_publishes_elsewhere() -> Grant {
-    let (reads, writes) = (["news".to_owned()], ["cmd".to_owned(), "typing.*".to_owned()]);
-    Grant::of(&Terms { channels: &reads, publish_patterns: &writes, ..Terms::default() }).unwrap()
 }
 
 fn users(names: &[&str]) -> Users {
@@ -65,6 +59,8 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Adopt { grant: Some(grant()), head: b"" },
         FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" },
         FromHost::Adopt { grant: Some(grant_that_publishes_elsewhere()), head: b"" },
+        FromHost::Adopt { grant: Some(grant_that_informs()), head: b"head" },
+        FromHost::Renew { connection: 9, grant: grant_that_informs_and_subscribes() },
         FromHost::Send { connection: 3, binary: true, data: b"x" },
         FromHost::Close { connection: 4, code: 4000, reason: "why" },
         FromHost::Allow { request: 5, grant: grant() },
@@ -243,26 +239,6 @@ fn a_command_gets_its_number_when_it_is_sent_to_a_newer_hub() {
         (1..8).for_each(|cut| assert!(FromHost::read(&bytes[start + 4..bytes.len() - cut]).is_err(), "{cut}"));
         assert!(FromHost::read(&[&bytes[start + 4..], b"x"].concat()).is_err());
     }
-}
-
-#[test]
-fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
-    for (grant, since, end) in [(grant(), OLDEST, &[1][..]), (grant_that_subscribes(), SUBSCRIBES, &[3, 2, 0])] {
-        for frame in [FromHost::Allow { request: 5, grant: grant.clone() }, FromHost::Renew { connection: 5, grant }] {
-            assert_eq!(frame.since(), since);
-            assert!(written(|into| frame.write(into)).ends_with(end), "{frame:?}");
-        }
-    }
-    assert_eq!(FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" }.since(), SUBSCRIBES);
-}
-
-#[test]
-fn a_hub_of_any_version_knows_lists_for_publishing() {
-    let frame = FromHost::Allow { request: 5, grant: grant_that_publishes_elsewhere() };
-    assert_eq!(frame.since(), OLDEST);
-    // No user; one name; a name and a pattern; no end; no flags.
-    let lists = [&[0, 1, 1, 0, 4, 0][..], b"news", &[1, 2, 0, 3, 0], b"cmd", &[8, 0], b"typing.*", &[0; 9]].concat();
-    assert!(written(|into| frame.write(into)).ends_with(&lists), "as in all versions");
 }
 
 #[test]

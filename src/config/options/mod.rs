@@ -97,17 +97,19 @@ macro_rules! fixed {
 
 mod attach;
 mod auth;
+mod channels;
 mod engine;
 mod history;
 mod limits;
 mod listening;
+mod presence;
 mod queues;
 mod serving;
 mod timeouts;
 mod trace;
 
 /// The tables, in the order of the reference.
-static TOPICS: [&[Spec]; 10] = [
+static TOPICS: [&[Spec]; 11] = [
     listening::OPTIONS,
     auth::OPTIONS,
     serving::OPTIONS,
@@ -115,6 +117,7 @@ static TOPICS: [&[Spec]; 10] = [
     queues::OPTIONS,
     timeouts::OPTIONS,
     history::OPTIONS,
+    presence::OPTIONS,
     engine::OPTIONS,
     trace::OPTIONS,
     attach::OPTIONS,
@@ -313,6 +316,11 @@ const fn help(documentation: &'static str) -> &'static str {
 /// The option with this name.
 pub fn find(name: &str) -> Option<&'static Spec> {
     all().find(|option| option.name == name)
+}
+
+/// The option of the channels that match a pattern, with this name: one that only patterns have, or a general one.
+pub(super) fn find_for_channels(name: &str) -> Option<&'static Spec> {
+    channels::OPTIONS.iter().find(|option| option.name == name).or_else(|| find(name))
 }
 
 /// Takes a value over. Returns true if it was different.

@@ -2,6 +2,7 @@
 //! things.
 
 pub mod json;
+pub(crate) mod presence;
 pub(crate) mod replies;
 pub(crate) mod requests;
 

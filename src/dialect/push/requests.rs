@@ -5,18 +5,29 @@ use crate::hub::{Position, Start};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
-use Member::{Base64, Channel, Data, Echo, Event, Key, Last, Pattern, Ref, Since, Type};
+use Member::{Base64, Channel, Data, Echo, Event, Key, Last, Pattern, Presence, Ref, Since, Type};
 
 /// A client's request.
 #[derive(Debug)]
 pub(crate) enum ClientRequest<'a> {
-    Subscribe { name: Cow<'a, str>, by_pattern: bool, since: Option<Cow<'a, str>>, last: Option<u64> },
+    Subscribe(ClientSubscription<'a>),
     Unsubscribe { name: Cow<'a, str>, by_pattern: bool },
     Publish(ClientPublication<'a>),
     Message { data: Cow<'a, str>, base64: bool },
     Call { data: Cow<'a, str>, base64: bool },
     Token { token: Cow<'a, str> },
     Ping,
+}
+
+/// A channel or pattern that a client wants.
+#[derive(Debug)]
+pub(crate) struct ClientSubscription<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) by_pattern: bool,
+    pub(crate) since: Option<Cow<'a, str>>,
+    pub(crate) last: Option<u64>,
+    /// True: the client wants to know who is there.
+    pub(crate) follows: bool,
 }
 
 /// A message that a client publishes.
@@ -62,9 +73,10 @@ impl<'a> ClientRequest<'a> {
         let read = |wanted: &[Member]| members::read(text, wanted);
         Ok(match tag {
             "subscribe" => {
-                let mut given = read(&[Channel, Since, Last, Pattern])?;
+                let mut given = read(&[Channel, Since, Last, Pattern, Presence])?;
                 let (name, by_pattern) = channel_or_pattern(&mut given)?;
-                Self::Subscribe { name, by_pattern, since: given.text(Since), last: given.number(Last) }
+                let (since, last, follows) = (given.text(Since), given.number(Last), given.flag(Presence));
+                Self::Subscribe(ClientSubscription { name, by_pattern, since, last, follows })
             }
             "unsubscribe" => {
                 let (name, by_pattern) = channel_or_pattern(&mut read(&[Channel, Pattern])?)?;
@@ -100,7 +112,7 @@ impl<'a> ClientRequest<'a> {
     /// The channel or pattern that an error about this request names.
     pub(crate) fn channel(&self) -> Option<&str> {
         match self {
-            Self::Subscribe { name, .. } | Self::Unsubscribe { name, .. } => Some(name),
+            Self::Subscribe(ClientSubscription { name, .. }) | Self::Unsubscribe { name, .. } => Some(name),
             Self::Publish(publication) => Some(&publication.channel),
             Self::Message { .. } | Self::Call { .. } | Self::Token { .. } | Self::Ping => None,
         }
@@ -147,9 +159,13 @@ mod tests {
         let (_, ask) =
             ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
         let by_name = |ask: Result<ClientRequest<'static>, Refused>| match ask {
-            Ok(ClientRequest::Subscribe { name, by_pattern, since: None, last }) => {
-                (name.into_owned(), by_pattern, last)
-            }
+            Ok(ClientRequest::Subscribe(ClientSubscription {
+                name,
+                by_pattern,
+                since: None,
+                last,
+                follows: false,
+            })) => (name.into_owned(), by_pattern, last),
             other => panic!("{other:?}"),
         };
         assert_eq!(by_name(ask), ("a".into(), false, Some(3)));
@@ -189,6 +205,7 @@ mod tests {
             (br#"{"type":"publish","channel":"a","data":"x","echo":0}"#, "echo must be true or false"),
             (br#"{"type":"call","data":"x"}"#, "ref is missing; the answer has it"),
             (br#"{"type":"call","ref":1}"#, "data is missing"),
+            (br#"{"type":"subscribe","channel":"a","presence":1}"#, "presence must be true or false"),
             (br#"{"type":"ping"} {}"#, "not valid JSON, or nested too deep, at line 1, column 17"),
             (br#"{"type":"ping","x":[}"#, "not valid JSON, or nested too deep, at line 1, column 21"),
         ] {
@@ -209,6 +226,22 @@ mod tests {
                 panic!("{text}")
             };
             assert_eq!(publication.echo, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_follows_who_is_there_if_it_says_so() {
+        for (member, expected) in [
+            ("", false),
+            (r#","presence":true"#, true),
+            (r#","presence":null"#, false),
+            (r#","presence":false"#, false),
+        ] {
+            let text = format!(r#"{{"type":"subscribe","channel":"a"{member}}}"#);
+            let Ok(ClientRequest::Subscribe(subscription)) = ClientRequest::read(text.as_bytes()).1 else {
+                panic!("{text}")
+            };
+            assert_eq!(subscription.follows, expected, "{text}");
         }
     }
 

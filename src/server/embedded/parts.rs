@@ -1,11 +1,12 @@
 //! The parts of a hub that its shards share: the shards, the bound of their inboxes, and the queue of events.
 
-use crate::config::Builder;
-use crate::context::Context;
+use crate::config::{Builder, Config};
+use crate::context::{presence, Context};
 use crate::error::Error;
 use crate::events::Events;
 use crate::limits::Inboxes;
 use crate::listeners::Bound;
+use crate::presence::Presence;
 use crate::runtime::Work;
 use crate::shard::turn::command::{Command, ShardHandle};
 use crate::shard::turn::driver::Driver;
@@ -37,6 +38,13 @@ pub(super) fn shards(
 pub(super) fn inboxes(handles: &[Arc<ShardHandle>]) -> Inboxes {
     let shards = handles.to_vec();
     Inboxes::new(handles.len(), Box::new(move |shard| shards[shard].tell(Command::MakeRoom)))
+}
+
+/// The owner of presence. It wakes the shards, which look then whether there is news.
+pub(super) fn presence(config: &Config, handles: &[Arc<ShardHandle>]) -> Presence {
+    let shards = handles.to_vec();
+    let wake = Box::new(move |shard: usize| shards[shard].mailbox.wake());
+    Presence::new(presence::bounds(config), handles.len(), wake)
 }
 
 pub(super) fn events(

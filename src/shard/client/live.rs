@@ -5,31 +5,32 @@
 
 use super::push_v1::Answer;
 use crate::dialect::push::replies;
-use crate::dialect::push::requests::{self, Refused};
+use crate::dialect::push::requests::{self, ClientSubscription, Refused};
 use crate::events::EventKind;
 #[cfg(test)]
 use crate::hub::planted;
 use crate::hub::{check_channel, check_pattern, is_pattern, pattern_fits, ChannelId, Cut, Join, Request, Start};
 use crate::shard::connection::conn::{Conn, Flags};
+use crate::shard::presence::follows::Known;
 use crate::shard::Shard;
 use std::sync::Arc;
 
 impl Shard {
     /// Subscribes to a channel, or to a pattern (`by_pattern`).
-    pub(in crate::shard) fn subscribe_live(
-        &mut self,
-        index: u32,
-        (name, by_pattern): (&str, bool),
-        since: Option<&str>,
-        last: Option<u64>,
-    ) -> Answer {
+    pub(in crate::shard) fn subscribe_live(&mut self, index: u32, subscription: &ClientSubscription<'_>) -> Answer {
+        let ClientSubscription { name, by_pattern, since, last, follows } = subscription;
+        let (name, by_pattern, follows) = (&**name, *by_pattern, *follows);
         self.check_name(name, by_pattern)?;
+        if by_pattern && follows {
+            let message = "presence is of a channel and not of a pattern: leave it out, or name the channel";
+            return Err(Refused::new("presence", message));
+        }
         let conn = &self.conns[index as usize];
         if !conn.is(Flags::LIVE) {
             return Err(Refused::new("catching_up", "missed messages of this connection are still being sent"));
         }
         self.check_given(conn, name)?;
-        let start = requests::start(since, last)?;
+        let start = requests::start(since.as_deref(), *last)?;
         if self.live_id(name).is_some_and(|id| self.subscriptions.channels.is_on(conn, index, id)) {
             return Err(Refused::new("subscribed", "subscribed already; unsubscribe first to begin elsewhere"));
         }
@@ -67,6 +68,10 @@ impl Shard {
         self.count_gaps();
         self.subscriptions.join(&mut self.conns, index);
         self.tell_of_channel(index, EventKind::Subscribe, || Arc::from(name));
+        self.enter_channel(index, name);
+        if follows {
+            self.follow(index, name, Known::Nothing);
+        }
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
@@ -82,6 +87,7 @@ impl Shard {
         if !by_pattern {
             // A pattern that fits it may have begun without it.
             self.subscriptions.channels.forget_read(&self.conns[index as usize], index, name);
+            self.leave_channel(index, name);
         }
         self.tell_of_channel(index, EventKind::Unsubscribe, || Arc::from(name));
         Ok(Some(replies::unsubscribed(name)))

@@ -24,10 +24,8 @@ impl Shard {
             return self.reply_error(index, reference, request.channel(), refused);
         }
         let answer = match &request {
-            ClientRequest::Subscribe { by_pattern: true, .. } if !self.count_search(index) => return,
-            ClientRequest::Subscribe { name, by_pattern, since, last } => {
-                self.subscribe_live(index, (&**name, *by_pattern), since.as_deref(), *last)
-            }
+            ClientRequest::Subscribe(subscription) if subscription.by_pattern && !self.count_search(index) => return,
+            ClientRequest::Subscribe(subscription) => self.subscribe_live(index, subscription),
             ClientRequest::Unsubscribe { name, by_pattern } => self.unsubscribe_live(index, name, *by_pattern),
             ClientRequest::Publish(publication) => self.publish_live(index, reference, publication),
             ClientRequest::Message { data, base64 } => self.message_live(index, data, *base64),

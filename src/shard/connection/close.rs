@@ -40,7 +40,7 @@ impl Shard {
             // The answer has not begun, so an HTTP status can tell why. After an empty answer the client would only
             // poll again.
             Phase::Open(Transport::Poll) if close.says_not_allowed() => {
-                let cors = conn.cors.take().unwrap_or_default();
+                let cors = conn.beside.take().unwrap_or_default().cors;
                 self.refuse(index, &unserved(&close), &cors, false);
             }
             Phase::Open(Transport::Poll) => {
@@ -188,6 +188,7 @@ impl Shard {
     /// Ends a connection's subscription, if it has one. No more messages are delivered to it, and the host is told.
     pub(in crate::shard) fn end_subscription(&mut self, index: u32) {
         self.tell_all_unsubscribed(index);
+        self.end_presence(index);
         self.forget_calls(index);
         self.leave_checks(index);
         self.leave_channels(index);
@@ -214,6 +215,7 @@ impl Shard {
 
     /// Takes a connection out of the slab. A panic may have left it in any state.
     pub(in crate::shard) fn remove(&mut self, index: u32) {
+        self.end_presence(index);
         let Some(mut conn) = self.conns.try_remove(index as usize) else { return };
         let mut counted = self.side.limits.counted(&self.context.limits);
         counted.take_back_address(index);

@@ -17,6 +17,8 @@ use crate::shard::connection::inbox::Inbox;
 use crate::shard::connection::sink::Sinks;
 use crate::shard::delivery::merging::List;
 use crate::shard::delivery::outbox::Outbox;
+use crate::shard::presence::follows::Follows;
+use crate::shard::presence::visits::Visits;
 use crate::shard::turn::wheel::Tick;
 use bitflags::bitflags;
 use std::os::fd::OwnedFd;
@@ -160,8 +162,8 @@ pub(in crate::shard) struct Conn {
     pub(in crate::shard) received: Received,
     /// Its grant, if it has one.
     pub(in crate::shard) grant: Option<Arc<Grant>>,
-    /// CORS lines for a poll's answer; absent for most.
-    pub(in crate::shard) cors: Option<Box<String>>,
+    /// What a poll's answer has beside its messages; absent for most.
+    pub(in crate::shard) beside: Option<Box<Beside>>,
     /// Its messages of a batch, while they are merged.
     pub(in crate::shard) merged: List,
 }
@@ -182,6 +184,22 @@ pub(in crate::shard) struct Received {
     pub(in crate::shard) unread: Option<Box<Vec<u8>>>,
     /// A part of a WebSocket frame or message.
     pub(in crate::shard) partial: Option<Box<Partial>>,
+}
+
+/// What the answers to some polls have beside their messages.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Beside {
+    /// CORS lines of the head.
+    pub(in crate::shard) cors: String,
+    /// The version of presence that the client has, if it follows that.
+    pub(in crate::shard) presence: Option<Box<str>>,
+}
+
+impl Beside {
+    /// The lines, and the version.
+    pub(in crate::shard) fn parts(&self) -> (&str, Option<&str>) {
+        (&self.cors, self.presence.as_deref())
+    }
 }
 
 /// One subscription among several.
@@ -231,7 +249,7 @@ impl Conn {
             outbox: None,
             received: Received::default(),
             grant: None,
-            cors: None,
+            beside: None,
             merged: List::EMPTY,
         }
     }
@@ -292,6 +310,10 @@ pub(in crate::shard) struct SideTables {
     pub(in crate::shard) limits: Limits,
     pub(in crate::shard) client_addresses: ClientAddresses,
     pub(in crate::shard) client_ids: ClientIds,
+    /// The channels that connections of users have entered.
+    pub(in crate::shard) visits: Visits,
+    /// The channels whose presence connections follow.
+    pub(in crate::shard) follows: Follows,
 }
 
 impl SideTables {

@@ -63,6 +63,7 @@ impl Shard {
         conn.flags.set(Flags::CHUNKS, subscribe.chunks && subscribe.transport.is_chunked());
         self.handle.metrics.gauge(subscribe.transport).add(1);
         self.note_subprotocol(index, subscribe);
+        self.begin_presence(index, subscribe);
         if subscribe.transport == Transport::Poll {
             return self.open_poll(index, subscribe, cors);
         }

@@ -6,14 +6,14 @@ use crate::framing::poll::{self, Note};
 use crate::framing::Transport;
 use crate::http::request::Subscribe;
 use crate::hub::{GapPosition, Item};
-use crate::shard::connection::conn::{Flags, Phase};
+use crate::shard::connection::conn::{Beside, Flags, Phase};
 use crate::shard::delivery::encoded;
 use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::Shard;
 use bytes::Bytes;
 
-/// The items of a replay, and the positions of the gaps among them.
-type Told<'i> = (&'i [Item], &'i [GapPosition]);
+/// The items of a replay, the positions of the gaps among them, and what is told of presence.
+type Told<'i> = (&'i [Item], &'i [GapPosition], &'i [Bytes]);
 
 impl Shard {
     /// Opens a poll. It is answered at once if there are messages, otherwise when one comes.
@@ -21,10 +21,17 @@ impl Shard {
         let goes_on = self.goes_on(index, subscribe.keep_alive);
         let conn = &mut self.conns[index as usize];
         conn.flags.set(Flags::KEEP_ALIVE, goes_on);
-        conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
         let is_the_end = self.subscriptions.replay.is_the_end();
         let has_all = self.subscriptions.replay.complete && self.subscriptions.replay.items.is_empty();
-        if has_all && !subscribe.at_once && !is_the_end {
+        let waits = has_all && !subscribe.at_once && !is_the_end && self.may_wait_for_news(index);
+        let (presence, news) = match subscribe.follows.is_some() {
+            false => (None, Vec::new()),
+            true if waits => self.await_news(index),
+            true => self.news_of_poll(index),
+        };
+        let is_plain = cors.is_empty() && presence.is_none();
+        self.conns[index as usize].beside = (!is_plain).then(|| Box::new(Beside { cors, presence }));
+        if waits {
             self.go_live(index);
             self.probe_adopted(index);
             return self.schedule(index, self.config().poll_timeout_ms);
@@ -40,7 +47,7 @@ impl Shard {
             true if is_the_end => Note::Ended,
             true => Note::None,
         };
-        self.answer(index, (&items, &gaps), self.subscriptions.replay.position, note);
+        self.answer(index, (&items, &gaps, &news), self.subscriptions.replay.position, note);
         self.subscriptions.replay.items = items;
         self.subscriptions.replay.items.clear();
     }
@@ -59,20 +66,29 @@ impl Shard {
         }
     }
 
+    /// The same with what is told of presence, and no messages.
+    pub(in crate::shard) fn answer_alone_with(&mut self, index: u32, news: &[Bytes], position: u64, note: Note) {
+        self.answer_alone(index, (&[], &[], news), position, note);
+    }
+
     /// False: the connection has ended.
-    fn write_answer(&mut self, index: u32, (items, gaps): Told<'_>, position: u64, note: Note) -> bool {
+    fn write_answer(&mut self, index: u32, (items, gaps, news): Told<'_>, position: u64, note: Note) -> bool {
         let encoder = &*self.encoder.clone();
         let Some(conn) = self.conns.get(index as usize) else { return false };
         let id = self.side.client_ids.of(index);
-        let told = items.iter().any(Item::is_gap) || !matches!(note, Note::None | Note::Ended);
+        let told = !news.is_empty() || items.iter().any(Item::is_gap) || !matches!(note, Note::None | Note::Ended);
         let answer = if told {
+            if !news.is_empty() {
+                let theirs = items.iter().filter_map(Item::message).filter(|message| !message.excepts(id));
+                self.handle.metrics.deliveries.add(theirs.count() as u64);
+            }
             let mut gaps = gaps.iter().copied();
             let theirs = items.iter().filter(|item| !item.message().is_some_and(|message| message.excepts(id)));
             let objects: Vec<Vec<u8>> = theirs.map(|item| object(item, &mut gaps, encoder)).collect();
-            let cors = conn.cors.as_deref().map_or("", String::as_str);
+            let (cors, presence) = conn.beside.as_deref().map_or(("", None), Beside::parts);
             let position = encoder.epoch().position(position);
-            let objects = objects.iter().map(Vec::as_slice);
-            poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note)
+            let objects = objects.iter().map(Vec::as_slice).chain(news.iter().map(|object| &**object));
+            poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note, presence)
         } else {
             let messages = items.iter().filter_map(Item::message);
             let count = messages.clone().filter(|message| !message.excepts(id)).count();
@@ -116,13 +132,13 @@ impl Shard {
         debug_assert_eq!(self.conns[index as usize].format, Format::POLL);
         // Messages in the mailbox have greater numbers than the answer may have. So it has the last delivered number.
         let position = self.conns[index as usize].joined.max(self.delivery.delivered);
-        self.answer(index, (&[], &[]), position, note);
+        self.answer(index, (&[], &[], &[]), position, note);
     }
 
     /// Answers a poll of which all channels have ended.
     pub(in crate::shard) fn answer_ended(&mut self, index: u32) {
         let position = self.conns[index as usize].joined.max(self.delivery.delivered);
-        self.answer_alone(index, (&[], &[]), position, Note::Ended);
+        self.answer_alone(index, (&[], &[], &[]), position, Note::Ended);
     }
 
     /// Ends a poll whose answer was given up.

@@ -75,7 +75,8 @@ impl Shard {
         // The host that gets the connection's events stays the same.
         let host = host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
-        let user = conn.grant.as_ref().and_then(|grant| grant.user()).cloned();
+        let before = conn.grant.clone();
+        let user = before.as_ref().and_then(|grant| grant.user()).cloned();
         if user.as_ref() != grant.user() {
             // What waits for the host is the user's before. Published later, it would be the new user's.
             let of = self.token(index);
@@ -90,6 +91,7 @@ impl Shard {
             return;
         }
         self.lose_channels(index, "not in the new grant");
+        self.renew_presence(index, before.as_deref());
         self.reschedule(index, ended_at);
     }
 
@@ -115,6 +117,7 @@ impl Shard {
             return;
         }
         for name in &lost {
+            self.leave_channel(index, name);
             self.tell_of_channel(index, EventKind::Unsubscribe, || name.clone());
         }
         if tells {

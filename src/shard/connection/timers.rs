@@ -79,6 +79,8 @@ impl Shard {
         self.end_late_messages();
         if self.handle.number == 0 && self.turn.now >= self.timers.expires_at {
             let more = self.context.hub.expire(self.turn.now);
+            // The shard that has seen them last may be gone, or the grace is another one by now.
+            self.context.presence.expire(self.turn.now);
             // The rest in the next turn.
             self.timers.expires_at = if more { self.turn.now } else { self.turn.now + EXPIRE_MS };
         }

@@ -118,9 +118,9 @@ impl Outbox {
         self.pieces.iter().filter(|piece| matches!(piece, Piece::Gap(_))).count()
     }
 
-    /// Pieces that wait, but for gaps and positions.
+    /// Pieces that wait, but for gaps, positions and news of presence.
     fn waiting(&self) -> usize {
-        let told = |piece: &&Piece| matches!(piece, Piece::Gap(_) | Piece::Position(_));
+        let told = |piece: &&Piece| matches!(piece, Piece::Gap(_) | Piece::Position(_) | Piece::News(_));
         self.pieces.len() - self.pieces.iter().filter(told).count()
     }
 
@@ -246,7 +246,7 @@ impl Shard {
             };
             total.add(*count);
             if let Some(channel) = last.channel_name() {
-                self.context.losses.add(channel, loss);
+                self.context.metrics.losses.add(channel, loss);
             }
         }
     }
@@ -259,7 +259,7 @@ impl Shard {
         let awaited = conn.awaited().iter().map(|name| Arc::from(&**name));
         let names = self.subscriptions.channels.names(conn).into_iter().chain(awaited);
         for name in names.filter(|name| !is_pattern(name)) {
-            self.context.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
+            self.context.metrics.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
         }
     }
 }

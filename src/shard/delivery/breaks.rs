@@ -199,7 +199,7 @@ impl Shard {
             self.handle.metrics.gaps.add(items.len() as u64);
             let of_last = |at: usize| if at == items.len() { GapPosition::Behind(gap) } else { GapPosition::Elsewhere };
             let positions: Vec<GapPosition> = (1..=items.len()).map(of_last).collect();
-            self.answer_alone(index, (&items, &positions), gap, Note::None);
+            self.answer_alone(index, (&items, &positions, &[]), gap, Note::None);
             return;
         }
         if !conn.format.tells_gaps() {

@@ -5,7 +5,7 @@ use crate::framing::poll::{self, Note};
 #[cfg(test)]
 use crate::hub::planted;
 use crate::hub::{ClientId, Message, SlowPolicy};
-use crate::shard::connection::conn::{Conn, Flags};
+use crate::shard::connection::conn::{Beside, Conn, Flags};
 use crate::shard::delivery::outbox::{Block, Piece};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Run {
     pub(in crate::shard) fn fits(&self, conn: &Conn) -> bool {
         self.format == conn.format
             && self.chunks == conn.is(Flags::CHUNKS)
-            && (self.format != Format::POLL || (self.keep_alive == conn.is(Flags::KEEP_ALIVE) && conn.cors.is_none()))
+            && (self.format != Format::POLL || (self.keep_alive == conn.is(Flags::KEEP_ALIVE) && conn.beside.is_none()))
     }
 }
 
@@ -133,8 +133,9 @@ pub(in crate::shard) fn answer<'m>(
     let position = last.map_or(position, |last| last.max(position));
     let theirs = messages.filter(|message| !message.excepts(id));
     let objects = theirs.map(|message| Format::POLL.encode(message, encoder, false));
-    let cors = conn.cors.as_deref().map_or("", String::as_str);
-    poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), note)
+    let (cors, presence) = conn.beside.as_deref().map_or(("", None), Beside::parts);
+    let position = encoder.epoch().position(position);
+    poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note, presence)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub(in crate::shard) enum Piece {
     Gap(Box<Gap>),
     /// Bytes as they are: an answer, a heartbeat, a replay's gap.
     Bytes(Bytes),
+    /// News of presence. It counts in no bound that closes a client.
+    News(Bytes),
 }
 
 /// Messages of one channel, encoded one behind the other.
@@ -57,7 +59,7 @@ impl Piece {
             Piece::Block(block) => &block.bytes,
             Piece::Position(position) => &position.bytes,
             Piece::Gap(gap) => &gap.bytes,
-            Piece::Bytes(bytes) => bytes,
+            Piece::Bytes(bytes) | Piece::News(bytes) => bytes,
         }
     }
 
@@ -67,7 +69,7 @@ impl Piece {
             Piece::Message(message) => Some(message.seq()),
             Piece::Position(position) => Some(position.seq),
             Piece::Gap(gap) => Some(gap.seq),
-            Piece::Block(_) | Piece::Bytes(_) => None,
+            Piece::Block(_) | Piece::Bytes(_) | Piece::News(_) => None,
         }
     }
 
@@ -81,7 +83,7 @@ impl Piece {
         let message = match self {
             Piece::Message(message) => Some(message),
             Piece::Block(block) => block.messages.first(),
-            Piece::Position(_) | Piece::Gap(_) | Piece::Bytes(_) => None,
+            Piece::Position(_) | Piece::Gap(_) | Piece::Bytes(_) | Piece::News(_) => None,
         };
         message.map_or(SlowPolicy::Disconnect, |message| message.slow())
     }
@@ -111,6 +113,8 @@ pub(in crate::shard) struct Outbox {
     bytes: usize,
     /// The bytes of it that the shard's gauge counts.
     counted: usize,
+    /// The news of presence among the pieces.
+    news: News,
     /// True if messages with `slow_policy=latest` may wait here.
     pub(in crate::shard) replaceable: bool,
     /// Since when something has waited without a break, in monotonic milliseconds.
@@ -119,6 +123,15 @@ pub(in crate::shard) struct Outbox {
     handle: Arc<ShardHandle>,
     /// The history to read when all is written, while the connection is catching up.
     pub(in crate::shard) catch_up: Option<CatchUp>,
+}
+
+/// News of presence that wait: their pieces, and these pieces' bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct News {
+    pieces: usize,
+    bytes: usize,
+    /// The bytes that the shard counts.
+    counted: usize,
 }
 
 /// A subscription that is not live yet: its client missed more than an outbox holds.
@@ -142,6 +155,7 @@ impl Outbox {
             offset: 0,
             bytes: 0,
             counted: 0,
+            news: News::default(),
             replaceable: false,
             since: clock::monotonic_ms(),
             handle: handle.clone(),
@@ -154,6 +168,7 @@ impl Outbox {
         let len = piece.bytes(wire).len();
         if len > 0 {
             self.replaceable |= piece.slow() == SlowPolicy::Latest;
+            self.note_news(&piece);
             self.pieces.push_back(piece);
             self.set_bytes(self.bytes + len);
         }
@@ -179,6 +194,31 @@ impl Outbox {
         all.sub(self.counted as u64);
         all.add(held as u64);
         self.counted = held;
+        let waiting = self.news.bytes;
+        self.handle.note_news(self.news.counted, waiting);
+        self.news.counted = waiting;
+    }
+
+    /// Notes that a piece joins the others.
+    fn note_news(&mut self, piece: &Piece) {
+        if let Piece::News(bytes) = piece {
+            self.news.pieces += 1;
+            self.news.bytes += bytes.len();
+        }
+    }
+
+    /// Whether news of presence wait.
+    pub(in crate::shard) fn has_news(&self) -> bool {
+        self.news.pieces > 0
+    }
+
+    /// Written of the first piece, if that is news.
+    fn begun_news(&self) -> usize {
+        if matches!(self.pieces.front(), Some(Piece::News(_))) {
+            self.offset
+        } else {
+            0
+        }
     }
 
     /// Takes the rest of pieces of which so many bytes were written.
@@ -194,6 +234,7 @@ impl Outbox {
                 self.offset = skip;
             }
             self.replaceable |= piece.slow() == SlowPolicy::Latest;
+            self.note_news(piece);
             self.pieces.push_back(piece.clone());
             self.set_bytes(self.bytes + len - skip);
             skip = 0;
@@ -205,19 +246,19 @@ impl Outbox {
         self.bytes
     }
 
-    /// Its weight for the bounds of one client. A small piece costs more than its bytes.
+    /// Its weight for the bounds of one client. A small piece costs more than its bytes. News of presence do not count.
     pub(in crate::shard) fn weight(&self) -> usize {
-        self.bytes + self.pieces.len() * PIECE_WEIGHT
+        (self.bytes + self.begun_news()).saturating_sub(self.news.bytes) + self.len() * PIECE_WEIGHT
     }
 
-    /// About how much memory it holds. A piece counts whole until all of it is written.
+    /// About how much memory it holds, beside news of presence. A piece counts whole until all of it is written.
     pub(in crate::shard) fn held(&self) -> usize {
-        self.weight() + self.offset
+        self.weight() + self.offset - self.begun_news()
     }
 
-    /// Pieces that wait.
+    /// Pieces that wait, but for news of presence.
     pub(in crate::shard) fn len(&self) -> usize {
-        self.pieces.len()
+        self.pieces.len() - self.news.pieces
     }
 
     pub(in crate::shard) fn is_empty(&self) -> bool {
@@ -230,7 +271,17 @@ impl Outbox {
         // Nothing else has this form. Where the head waits it waits at the front.
         let is_head = matches!(self.pieces.front(), Some(Piece::Bytes(bytes)) if bytes.starts_with(b"HTTP/1."));
         self.pieces.truncate(usize::from(self.offset > 0 || is_head));
+        self.recount_news();
         self.set_bytes(self.pieces.front().map_or(0, |piece| piece.bytes(wire).len() - self.offset));
+    }
+
+    /// Counts the news anew, now that pieces have gone.
+    fn recount_news(&mut self) {
+        let news = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::News(bytes) => Some(bytes.len()),
+            _ => None,
+        });
+        (self.news.pieces, self.news.bytes) = news.fold((0, 0), |(pieces, bytes), len| (pieces + 1, bytes + len));
     }
 
     /// Writes as much as the connection's sink takes. Returns the number of bytes.
@@ -271,7 +322,10 @@ impl Outbox {
             }
             written -= left;
             self.offset = 0;
-            self.pieces.pop_front();
+            if let Some(Piece::News(news)) = self.pieces.pop_front() {
+                self.news.pieces -= 1;
+                self.news.bytes -= news.len();
+            }
         }
         self.set_bytes(bytes);
     }
@@ -280,6 +334,7 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.handle.metrics.outbox_bytes.sub(self.counted as u64);
+        self.handle.note_news(self.news.counted, 0);
         self.handle.metrics.outboxes.sub(1);
     }
 }

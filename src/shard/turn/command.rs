@@ -94,6 +94,8 @@ pub(crate) struct ShardHandle {
     commands: SegQueue<Command>,
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
+    /// The bytes of news of presence that wait for clients.
+    news_bytes: AtomicUsize,
     pub(in crate::shard) wake: Arc<EventFd>,
 }
 
@@ -122,6 +124,7 @@ impl ShardHandle {
             commands: SegQueue::new(),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            news_bytes: AtomicUsize::new(0),
             wake,
         })
     }
@@ -151,6 +154,19 @@ impl ShardHandle {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(command.bytes(), Ordering::Relaxed);
         Some(command)
+    }
+
+    /// Notes how many bytes of news of presence wait for a client now, and waited before. Only the shard's thread writes.
+    pub(in crate::shard) fn note_news(&self, before: usize, now: usize) {
+        if before != now {
+            let all = self.news_bytes.load(Ordering::Relaxed);
+            self.news_bytes.store((all + now).saturating_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// The bytes of news of presence that wait for clients.
+    pub(in crate::shard) fn news_bytes(&self) -> usize {
+        self.news_bytes.load(Ordering::Relaxed)
     }
 
     pub(in crate::shard) fn has_commands(&self) -> bool {

@@ -70,7 +70,8 @@ impl Driver {
             *place = None;
             return None;
         }
-        let sleeps = next == Next::Sleep && self.handle.mailbox.park(|| self.handle.has_commands());
+        let more = || self.handle.has_commands() || shard.has_presence_news();
+        let sleeps = next == Next::Sleep && self.handle.mailbox.park(more);
         let timeout = if sleeps { shard.wake_in() } else { Some(0) };
         shard.turn.sleep(timeout);
         Some(timeout)

@@ -105,6 +105,7 @@ impl Shard {
         // A drain does not wait for those who look on.
         let lists = self.go_on_listing() | self.go_on_with_rolls() | self.go_on_sweeping();
         self.serve_those_that_waited();
+        self.go_on_with_presence();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
         more |= self.delivery.held.is_some();
@@ -180,6 +181,7 @@ impl Shard {
                 Command::Reconfigure(config) => {
                     let before = std::mem::replace(&mut self.config, config);
                     self.count_those_there(&before);
+                    self.reconfigure_presence(&before);
                     self.probe_listeners();
                     self.prepare_compression();
                     self.make_room();
@@ -235,7 +237,8 @@ impl Shard {
         let message = self.side.limits.inbox.next_in(self.turn.now, self.config.message_timeout_ms);
         let (end, calls) = (self.shutdown.due_in(self.turn.now), self.questions.calls.due_in(self.turn.now));
         let checks = self.questions.checks.due_in(self.turn.now);
-        let waits = [timer, expire, paused_listener, sender, message, end, self.patience_in(), calls, checks]
+        let presence = self.presence_in();
+        let waits = [timer, expire, paused_listener, sender, message, end, self.patience_in(), calls, checks, presence]
             .map(|wait| wait.unwrap_or(u64::MAX));
         waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
@@ -260,6 +263,8 @@ impl Shard {
         self.scans.clear();
         self.forget_all_calls();
         self.forget_all_checks();
+        self.side.follows = Default::default();
+        self.context.presence.forget_shard(self.handle.number, self.turn.now);
         self.reading.unfinished.clear();
         self.reading.paused.clear();
         if self.reading.scratch.is_empty() {

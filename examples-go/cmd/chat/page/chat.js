@@ -22,9 +22,10 @@ function enter(name) {
   room = name;
   history.replaceState(null, "", "#" + encodeURIComponent(room));
   view.room(room);
-  link = connect([`room.${room}`, `who.${room}`], 50, {
+  link = connect(`room.${room}`, 50, {
     state: view.state,
     message: received,
+    who: view.who,
     refused: async () => {
       const answer = await fetch("me").catch(() => undefined); // no answer: the network is the reason
       if (answer?.status === 401) leave();
@@ -33,10 +34,10 @@ function enter(name) {
   });
 }
 
-// A message comes from the room, from the list of users, or for this client alone.
+// A message comes from the room, or for this client alone.
 function received({ type, channel, event, data, late }) {
   if (type === "gap") {
-    if (channel === `room.${room}`) view.mark("Some messages are gone.", "gap");
+    if (channel) view.mark("Some messages are gone.", "gap");
     return;
   }
   const content = JSON.parse(data);
@@ -44,7 +45,6 @@ function received({ type, channel, event, data, late }) {
     waiting.delete(content.refused);
     return view.refuse(content.refused, content.why);
   }
-  if (event === "who") return view.who(content.names);
   if (event === "said") {
     waiting.delete(content.id);
     view.said(content, content.from === me, late);

@@ -2,16 +2,17 @@
 
 const firstWait = 300, longestWait = 8000;
 
-// Subscribes to channels, with the newest `last` messages first. `on` has these functions: state(name);
-// message(object), where `object.late` says that it was missed; live(), when all missed messages have come; refused(),
-// when the login may be the reason.
-export function connect(channels, last, on) {
+// Subscribes to a channel, with the newest `last` messages first. `on` has these functions: state(name);
+// message(object), where `object.late` says that it was missed; who(names), also null where there are too many to name
+// them, and the number; live(), when all missed messages have come; refused(), when the login may be the reason.
+export function connect(channel, last, on) {
   let socket, position, timer, wait = firstWait, over = false, caughtUp = false, again = false;
+  let names = new Set(); // of those who are there
 
   function open() {
     clearTimeout(timer);
     caughtUp = false;
-    const query = new URLSearchParams(channels.map((channel) => ["channel", channel]));
+    const query = new URLSearchParams({ channel, presence: 1 });
     if (position) query.set("since", position);
     else query.set("last", last);
     socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/push?${query}`, "push.v1.json");
@@ -31,9 +32,18 @@ export function connect(channels, last, on) {
       }
       return;
     }
+    if (["presence", "join", "leave"].includes(object.type)) return meet(object);
     if (!["message", "broadcast", "gap"].includes(object.type)) return;
     if (object.id) position = object.id;
     on.message({ ...object, late: again && !caughtUp });
+  }
+
+  // Who is there comes first, and then who comes and goes. Of many users only the number is told.
+  function meet({ type, user, users, count }) {
+    if (type === "presence") names = users && new Set(users.map(({ user }) => user));
+    else if (type === "join") names?.add(user);
+    else names?.delete(user);
+    on.who(names && [...names].sort(), count);
   }
 
   function closed(code) {

@@ -32,7 +32,7 @@ export function room(name) {
   }
   messages.replaceChildren();
   lastSaid = markedLate = undefined;
-  who([]);
+  who([], 0);
   text.focus();
 }
 
@@ -43,9 +43,10 @@ export function state(name) {
   if (name === "lost") markedLate = undefined;
 }
 
-export function who(names) {
-  $("count").textContent = names.length || "";
-  $("people").replaceChildren(...names.map((name) => {
+// Who is there. Without the names there are only the number, and too many for a list.
+export function who(names, count) {
+  $("count").textContent = count || "";
+  $("people").replaceChildren(...(names ?? []).map((name) => {
     const item = element("li");
     item.append(face(name), element("span", "name", name));
     return item;

@@ -350,7 +350,7 @@ pub(super) struct HubThere {
 
 #[cold]
 fn older_hub() -> Error {
-    let text = "the hub is older than this library, and does not know this call, or a field: subscribe of a grant, or \
-                except of a message";
+    let text = "the hub is older than this library, and does not know this call, or a field: subscribe or info of a \
+                grant, or except of a message";
     Error::new(Kind::Unsupported, text)
 }

@@ -22,7 +22,8 @@ const NOT_TAKEN: (&str, &str) = (
 /// The connection waited for a hub, and the hub that came is too old for its grant.
 const TOO_OLD: (&str, &str) = (
     "the hub can't do that now",
-    "a client is refused with 503: the hub is older than this library, and does not support the field subscribe of a grant",
+    "a client is refused with 503: the hub is older than this library, and does not support a field of its grant \
+     (subscribe, info)",
 );
 
 impl Queue {
