@@ -27,6 +27,9 @@ pub(super) struct News {
     pub(super) list: Option<Bytes>,
     /// True if somebody needs the list, and it is too long.
     pub(super) is_too_long: bool,
+    /// By the version: whether what has changed since is known, and short enough to be told. It is found out once for
+    /// all followers.
+    fits: Vec<bool>,
     made: Vec<(Format, bool, What, Bytes)>,
 }
 
@@ -37,7 +40,24 @@ impl News {
         let list = members.map(|members| presence::list(channel, members));
         let is_too_long = list.as_ref().is_some_and(|list| list.len() + ROUND_IT > max);
         let list = list.filter(|_| !is_too_long).map(Bytes::from);
-        News { channel: channel.clone(), look, list, is_too_long, made: Vec::new() }
+        let mut news = News { channel: channel.clone(), look, list, is_too_long, fits: Vec::new(), made: Vec::new() };
+        let versions = news.look.as_ref().map_or(0, |look| look.changes.len());
+        let fits = (0..versions).map(|place| news.changes_fit(place, max)).collect();
+        news.fits = fits;
+        news
+    }
+
+    /// Whether what has changed since the version at this place is known, and not too long.
+    fn changes_fit(&self, place: usize, max: usize) -> bool {
+        let changes = self.look.as_ref().and_then(|look| look.changes.get(place)?.as_ref());
+        let len = || self.objects(What::Changes(place)).iter().map(|(_, object)| object.len()).sum::<usize>();
+        changes.is_some_and(|changes| changes.len() <= 4 || len() <= max)
+    }
+
+    /// Whether what has changed is too long to be told, and the list, by which it is told then, was not asked for.
+    pub(super) fn lacks_list(&self) -> bool {
+        let is_missing = |look: &Look| look.is_list && look.members.is_none();
+        self.look.as_ref().is_some_and(is_missing) && self.fits.contains(&false)
     }
 
     /// What tells all that is known.
@@ -50,21 +70,9 @@ impl News {
     }
 
     /// What tells those who know all of the version at this place. Changes that are too long are told by the list.
-    pub(super) fn since(&self, place: Option<usize>, max: usize) -> What {
-        let of = |place: usize| self.look.as_ref()?.changes.get(place)?.as_ref();
-        match place.filter(|place| of(*place).is_some()) {
-            Some(place) => {
-                let few = of(place).is_some_and(|changes| changes.len() <= 4);
-                let what = What::Changes(place);
-                let fits = few || self.objects(what).iter().map(|(_, object)| object.len()).sum::<usize>() <= max;
-                if fits {
-                    what
-                } else {
-                    self.whole()
-                }
-            }
-            None => self.whole(),
-        }
+    pub(super) fn since(&self, place: Option<usize>) -> What {
+        let fits = |place: &usize| self.fits.get(*place).is_some_and(|fits| *fits);
+        place.filter(fits).map_or_else(|| self.whole(), What::Changes)
     }
 
     /// The object that tells all of it to a poll.

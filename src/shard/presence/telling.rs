@@ -86,13 +86,11 @@ impl Shard {
             followers.into_iter().partition(|(index, known)| self.has_room_for_news(*index, *known));
         let numbers_due = self.side.follows.channel_mut(channel).is_some_and(|followed| followed.numbers_are_due(now));
         let versions = versions(&ready);
-        let look = has_members(&self.config, channel).then(|| {
-            let list = ready.iter().any(|(_, known)| needs_list(*known, &versions, numbers_due));
-            let asked = Asked { shard: Some(self.handle.number), since: &versions, list };
-            self.context.presence.look(channel, &asked)
-        });
-        let max = self.config.outbox;
-        let mut news = News::new(channel, look, max);
+        let list = ready.iter().any(|(_, known)| needs_list(*known, &versions, numbers_due));
+        let mut news = self.look_at(channel, &versions, list);
+        if news.lacks_list() {
+            news = self.look_at(channel, &versions, true);
+        }
         let mut later = Later::default();
         let (mut polls, mut tells_numbers) = (Vec::new(), false);
         for (index, known) in ready {
@@ -124,6 +122,15 @@ impl Shard {
         polls.into_iter().for_each(|index| self.answer_news(index));
     }
 
+    /// Looks at a channel for those who know all of one of these versions. `list`: somebody needs the list in any case.
+    fn look_at(&self, channel: &Arc<str>, versions: &[u64], list: bool) -> News {
+        let look = has_members(&self.config, channel).then(|| {
+            let asked = Asked { shard: Some(self.handle.number), since: versions, list };
+            self.context.presence.look(channel, &asked)
+        });
+        News::new(channel, look, self.config.outbox)
+    }
+
     /// What a follower with room is told. `None`: nothing now.
     fn to_tell(&self, news: &News, known: Known, versions: &[u64], numbers_due: bool) -> Option<What> {
         let Some(look) = &news.look else {
@@ -143,7 +150,7 @@ impl Shard {
             Known::Number(count) => Some(news.whole()).filter(|what| *what != What::Number || count != look.count),
             Known::List(version) if version >= look.version => None,
             Known::List(version) if look.is_list => {
-                Some(news.since(versions.iter().position(|known| *known == version), self.config.outbox))
+                Some(news.since(versions.iter().position(|known| *known == version)))
             }
             Known::List(_) => number(),
         }

@@ -147,6 +147,25 @@ fn above_the_bound_only_numbers_come_and_below_it_a_list() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn changes_that_are_too_long_are_told_by_the_list() {
+    let mut world = World::new(&[("outbox", "4KB"), ("presence_detail", "100")]);
+    // Each change names it, and a list names it once.
+    let room = "r".repeat(200);
+    let eve = world.come(None, &format!("transport=stream&channel={room}&presence=1"));
+    let mut told = world.until(&eve, r#""users":[],"count":0}"#);
+    let query = format!("transport=stream&channel={room}");
+    let names = (10..40).map(|number| format!("{number}{}", "u".repeat(58)));
+    let crowd: Vec<UnixStream> = names.map(|name| world.come(Some(&name), &query)).collect();
+    told += &world.until(&eve, r#""count":30}"#);
+    crowd.iter().for_each(leave);
+    told += &world.until(&eve, r#""count":0}"#);
+    let number = format!(r#"{room}","count""#);
+    assert!(!told.contains(&number), "the list fits: {told}");
+    world.check();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn polls_get_lists_with_a_version_and_wait_until_it_changes() {
     let mut world = World::new(&[("presence_grace", "1h")]);
     let ada = world.come(Some("ada"), "transport=poll&channel=room&presence=1");
