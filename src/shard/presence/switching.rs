@@ -43,6 +43,7 @@ impl Shard {
         let Some(visitor) = self.side.visits.of(index) else { return };
         let channels = visitor.places.iter().map(|place| place.channel.clone());
         let off: Vec<_> = channels.filter(|channel| !has_members(config, channel)).collect();
-        off.iter().for_each(|channel| self.leave_one_place(index, channel));
+        // The last one first: no other has to be moved for it.
+        off.iter().rev().for_each(|channel| self.leave_one_place(index, channel));
     }
 }

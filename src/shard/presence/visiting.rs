@@ -18,7 +18,10 @@ impl Shard {
     /// polls again.
     pub(in crate::shard) fn begin_presence(&mut self, index: u32, subscribe: &Subscribe<'_>) {
         if is_used(&self.config) {
-            subscribe.channels.iter().for_each(|name| self.enter_channel(index, name));
+            // They are noted in this order: each comes behind the others, and thousands are not moved for each other.
+            let mut names: Vec<&str> = subscribe.channels.iter().map(|name| &**name).collect();
+            names.sort_unstable();
+            names.into_iter().for_each(|name| self.enter_channel(index, name));
         }
         if subscribe.follows.is_some() {
             self.begin_following(index, subscribe);
@@ -120,9 +123,9 @@ impl Shard {
         if !is_used(&self.config) {
             return;
         }
-        for name in self.names_of(index) {
-            self.enter_channel(index, &name);
-        }
+        let mut names = self.names_of(index);
+        names.sort_unstable();
+        names.iter().for_each(|name| self.enter_channel(index, name));
     }
 
     /// The channels and patterns that a connection has, those included that it has not caught up with.

@@ -115,6 +115,9 @@ impl Visits {
 
     /// Notes whether a connection still has a channel for which there is no room.
     pub(super) fn settle(&mut self, index: u32) {
+        if !self.refused.contains(&index) {
+            return;
+        }
         let waits = |visitor: &Visitor| visitor.places.iter().any(|place| !place.is_member);
         if !self.of.get(&index).is_some_and(waits) {
             self.refused.remove(&index);
