@@ -366,8 +366,8 @@ typedef struct {
     /* Gauge: bytes of these users' names and infos, including the bookkeeping (option
        `presence_total`). */
     uint64_t presence_bytes;
-    /* Users that were not shown on a channel when they came, since the option `presence_total` was
-       reached. */
+    /* How often there was no room to show a user on a channel, or its info (option
+       `presence_total`).  Who is not shown is tried again twice a second, and counts each time. */
     uint64_t presence_refused;
 } push_stats;
 

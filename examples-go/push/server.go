@@ -369,7 +369,7 @@ type Stats struct {
 
 	PresenceMembers uint64 // gauge: users that are shown on channels with presence, once for each channel
 	PresenceBytes   uint64 // gauge: bytes of the names and infos of these users, with the bookkeeping
-	PresenceRefused uint64 // users that were not shown on a channel, since presence_total was reached
+	PresenceRefused uint64 // times without room to show a user on a channel, or its info (presence_total)
 }
 
 // Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;

@@ -374,7 +374,7 @@ pub struct push_stats {
     /// Gauge: bytes of these users' names and infos, including the bookkeeping (option
     /// `presence_total`).
     pub presence_bytes: u64,
-    /// Users that were not shown on a channel when they came, since the option `presence_total` was
-    /// reached.
+    /// How often there was no room to show a user on a channel, or its info (option
+    /// `presence_total`).  Who is not shown is tried again twice a second, and counts each time.
     pub presence_refused: u64,
 }

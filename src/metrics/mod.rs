@@ -239,7 +239,7 @@ macro_rules! stats_rows {
             patterns gauge "Different patterns that connections have",
             presence_members gauge "Users that are shown on channels with presence, once for each channel",
             presence_bytes gauge "Bytes of the names and infos of these users, bookkeeping included",
-            presence_refused counter "Users that were not shown on a channel, since presence_total was reached",
+            presence_refused counter "Times without room to show a user on a channel, or its info (presence_total)",
         }
     };
 }
