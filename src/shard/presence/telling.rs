@@ -87,9 +87,9 @@ impl Shard {
         let numbers_due = self.side.follows.channel_mut(channel).is_some_and(|followed| followed.numbers_are_due(now));
         let versions = versions(&ready);
         let list = ready.iter().any(|(_, known)| needs_list(*known, &versions, numbers_due));
-        let mut news = self.look_at(channel, &versions, list);
+        let mut news = self.news_of(channel, &versions, list);
         if news.lacks_list() {
-            news = self.look_at(channel, &versions, true);
+            news = self.news_of(channel, &versions, true);
         }
         let mut later = Later::default();
         let (mut polls, mut tells_numbers) = (Vec::new(), false);
@@ -123,7 +123,7 @@ impl Shard {
     }
 
     /// Looks at a channel for those who know all of one of these versions. `list`: somebody needs the list in any case.
-    fn look_at(&self, channel: &Arc<str>, versions: &[u64], list: bool) -> News {
+    fn news_of(&self, channel: &Arc<str>, versions: &[u64], list: bool) -> News {
         let look = has_members(&self.config, channel).then(|| {
             let asked = Asked { shard: Some(self.handle.number), since: versions, list };
             self.context.presence.look(channel, &asked)
